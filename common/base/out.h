@@ -1,0 +1,28 @@
+// out.h: outputs that are there whole or not at all.
+//
+// A file is written under a temporary name in its own directory, every write is checked, it is synced,
+// closed and renamed. "-" and NULL are standard output, written straight through. When the program ends
+// early (msg_fail, SIGINT, SIGTERM) unfinished files are removed. Binary is not written to a terminal.
+#ifndef ASSAY_BASE_OUT_H
+#define ASSAY_BASE_OUT_H
+
+#include <stddef.h>
+#include <stdio.h>
+#include "error.h"
+
+struct out;  // owned by the caller between open and close or drop
+
+struct out *out_open(const char *path, bool binary, struct error *e);
+bool out_write(struct out *o, const void *bytes, size_t count, struct error *e);
+bool out_print(struct out *o, struct error *e, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool out_close(struct out *o, struct error *e);  // publishes; frees o whatever happens
+void out_drop(struct out *o);                    // removes; frees o
+
+// Set by SIGINT and SIGTERM once out_graceful(true) was called: long work polls it, saves a checkpoint and ends
+// through out_interrupted(). Without out_graceful a signal removes unfinished outputs and ends the program
+// with 128 + signal at once.
+void out_graceful(bool on);
+bool out_stopping(void);
+_Noreturn void out_interrupted(void);  // removes unfinished outputs, exits 128 + signal
+
+#endif

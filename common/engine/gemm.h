@@ -1,0 +1,38 @@
+// gemm.h: matrix products for one worker. C = A B with any strides; transposes are strides.
+//
+// Every element of C is one sum over k in an order that depends on k alone, so a row of C is the same bits
+// whatever m, its position and its neighbours. Instruction sets are chosen at run time as in vec.h.
+#ifndef ASSAY_ENGINE_GEMM_H
+#define ASSAY_ENGINE_GEMM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gemm_matrix {
+    const float *at;
+    int64_t row, col;  // strides in elements
+};
+
+// B (k x n) rearranged for the kernel; worth it where B is used often (a weight) or has awkward strides.
+size_t gemm_packed_floats(int64_t k, int64_t n);
+// Columns [from, to) of the packed form, `from` a multiple of GEMM_PANEL: workers can share the packing.
+enum { GEMM_PANEL = 64 };
+void gemm_pack(float *packed, struct gemm_matrix b, int64_t k, int64_t n, int64_t from, int64_t to);
+
+// What follows the product, in this order. All optional.
+struct gemm_tail {
+    bool add;            // C += instead of C =
+    const float *bias;   // [n]
+    bool relu;
+};
+
+// C[m x n] (row stride ldc, columns contiguous) = A B for packed B; columns [from, to) only, as above.
+void gemm_packed(int64_t m, int64_t n, int64_t k, struct gemm_matrix a, const float *packed, float *c, int64_t ldc,
+                 int64_t from, int64_t to, const struct gemm_tail *tail, void *scratch);
+// The same with B as it lies; packs what it needs into the scratch (small products take a short way).
+void gemm_plain(int64_t m, int64_t n, int64_t k, struct gemm_matrix a, struct gemm_matrix b, float *c, int64_t ldc,
+                const struct gemm_tail *tail, void *scratch);
+size_t gemm_scratch(void);  // bytes a worker must lend, whatever the shapes
+
+#endif

@@ -1,0 +1,88 @@
+// vec.h: fused elementwise programs for the CPU.
+//
+// A program runs over an index space [examples, rows, cols] a cache-sized block of rows at a time, so a
+// chain such as softmax, layer norm or GELU with its reductions touches memory once. Every register is one
+// of four kinds: FULL [row, col], ROW [row], COL [col], ONE. An op works on the smallest kind that holds
+// its inputs. Registers live in the worker's scratch and never leave it; loads and stores do.
+//
+// The inner loops are compiled for AVX2+FMA and AVX-512 (and the baseline) and chosen at run time.
+// Each row's result depends on that row alone (and on COL and ONE inputs): same bits wherever it stands.
+#ifndef ASSAY_ENGINE_VEC_H
+#define ASSAY_ENGINE_VEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum vec_code {
+    // elementwise: out = f(x) or f(x, y)
+    VEC_ADD, VEC_SUB, VEC_MUL, VEC_DIV, VEC_NEG, VEC_EXP, VEC_LOG, VEC_SQRT, VEC_TANH, VEC_SIGMOID, VEC_ERF,
+    VEC_RELU, VEC_STEP, VEC_SIGN, VEC_COPY,
+    VEC_SCALE,       // a x
+    VEC_SHIFT,       // x + a
+    VEC_FILL,        // a (kind ONE)
+    // along the row
+    VEC_ROW_SUM,     // FULL -> ROW (a ROW or COL input is summed as if it were FULL)
+    VEC_ROW_MAX,     // FULL -> ROW
+    VEC_ROW_ARGMAX,  // FULL -> ROW of int32 (the bits of the register), the first maximum
+    VEC_ROW_GATHER,  // x FULL, y ROW int32 -> ROW: x[row][y[row]]
+    VEC_ROW_SCATTER, // x ROW, y ROW int32 -> FULL: x[row] where col == y[row], else 0
+};
+
+struct vec_op {
+    enum vec_code code;
+    int x, y;     // registers; y is -1 where unused
+    int out;      // a register not written before
+    float a;      // VEC_SCALE, VEC_SHIFT, VEC_FILL
+};
+
+struct vec_load {
+    int reg;
+    bool by_row, by_col;  // FULL, ROW (by_row only), COL (by_col only; the same in every row of every example), ONE
+};
+
+enum vec_store_kind {
+    VEC_STORE,          // the register as it is
+    VEC_SUM_ROWS,       // per example: the sum over its rows -> [cols] (or one number for a ROW register)
+    VEC_SUM_ALL,        // over all rows of all examples of this call -> [cols] (or one number)
+};
+struct vec_store {
+    int reg;
+    enum vec_store_kind kind;
+};
+
+struct vec_program {
+    int ops, loads, stores, registers;
+    struct vec_op *op;      // in an order that defines registers before use
+    struct vec_load *load;
+    struct vec_store *store;
+    // private to vec.c, filled by vec_prepare:
+    unsigned char *kind;    // per register
+    int *slot;              // per register: its place in the scratch (registers that are dead share)
+    int slots;
+};
+
+// Infers the kind of every register and shares scratch between registers. Call once. vec_release frees it.
+void vec_prepare(struct vec_program *p);
+void vec_release(struct vec_program *p);
+
+// Where an operand lies: element (e, r, c) is at[e * example + r * row + c * by_col]; strides in elements, 0 to repeat.
+// (A ROW operand has one element a row; a load declared COL or ONE has example = row = 0. A load that is the
+// same for every row of one example but differs between examples is declared FULL or ROW with row = 0.)
+// Stores: VEC_STORE as above; VEC_SUM_ROWS: at[e * example + c]; VEC_SUM_ALL: at[c].
+struct vec_view {
+    float *at;
+    int64_t example, row;
+};
+
+// Scratch bytes a worker needs for this program over rows of `cols` elements.
+size_t vec_scratch(const struct vec_program *p, int64_t cols);
+// Runs over all examples and rows. loads[i] and stores[i] belong to p->load[i] and p->store[i]. Stores may not
+// overlap loads, except that a VEC_STORE may lie exactly on a load of the same strides.
+void vec_run(const struct vec_program *p, const struct vec_view *loads, const struct vec_view *stores,
+             int64_t examples, int64_t rows, int64_t cols, void *scratch);
+
+// "avx512", "avx2" or "baseline": what runs here. The environment's ASSAY_ISA may lower it (tests).
+const char *vec_isa(void);
+
+#endif

@@ -14,6 +14,9 @@ struct plan;
 // The rewrites add nodes to g. Outputs are what exec_get can ask for.
 struct plan *plan_new(struct graph *g, struct node *const *outputs, int count);
 void plan_free(struct plan *p);
+// What was asked for, in that order, and of which graph (the oracle needs nothing else of a plan).
+struct node *const *plan_outputs(const struct plan *p, int *count);
+const struct graph *plan_graph(const struct plan *p);
 void plan_print(const struct plan *p, FILE *f);  // --explain
 
 #endif

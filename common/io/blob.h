@@ -20,7 +20,8 @@ struct blob {
     const char *kind;       // assay.kind, or "" for a plain safetensors file
     char digest[65];        // SHA-256 of the contents, lower-case hex; computed for plain files too
     const char *source;     // file name for messages, "standard input" for "-"
-    struct arena *arena;    // private
+    struct arena *arena;    // private: names
+    struct blob_memory *memory;  // private: tensor data of a blob that was read
 };
 
 // ---- reading
@@ -40,18 +41,22 @@ void blob_free(struct blob *b);
 const struct tensor *blob_find(const struct blob *b, const char *name);
 const struct tensor *blob_need(const struct blob *b, const char *name, struct error *e);
 const char *blob_meta(const struct blob *b, const char *key);  // or NULL
+// "SOURCE: " in front of the text that says what is wrong with a blob; false, EXIT_INPUT.
+bool blob_refuse(const struct blob *b, struct error *e, const char *format, ...) __attribute__((format(printf, 3, 4)));
 // Refuses a blob whose kind is none of `kinds` ("model|checkpoint"); a plain file passes when kinds starts with '|'.
 bool blob_expect_kind(const struct blob *b, const char *kinds, struct error *e);
 
 // ---- writing
 
-// A blob under construction. Tensor data is borrowed until blob_write; names and records are copied.
+// A blob under construction; kind NULL or "" for none. Tensor data is borrowed until blob_write or blob_free;
+// names and records are copied. blob_add moves the array: pointers from blob_find do not survive it.
 struct blob *blob_new(const char *kind);
 void blob_add(struct blob *b, const char *name, enum dtype d, int rank, const int64_t *dim, const void *data);
 void blob_set_meta(struct blob *b, const char *key, const char *value);
 void blob_set_record(struct blob *b, const json_t *record);  // copied
 // Lineage: the inputs' own lineages (each entry once, oldest first), then this program's entry.
-// `options` is an object of the options that affect the result (paths never, their digests instead).
+// `options` is an object of the options that affect the result (paths never, their digests instead); its
+// "seed", where there is one, becomes the entry's. The inputs' digests are added here.
 void blob_set_lineage(struct blob *b, const char *program, const json_t *options, const struct blob *const *inputs, int count);
 // Seals and writes. path NULL or "-": standard output. Atomic for files (out.h).
 bool blob_write(struct blob *b, const char *path, struct error *e);

@@ -1,6 +1,6 @@
 // record.h: the JSON record of a blob: {"config": {...}, "metrics": {...}, "notes": [...]}.
 //
-// Numbers are numbers. A key never holds a dot, so a path splits at dots: "robust.pgd.eps_0p1.accuracy".
+// Numbers are numbers. A key never holds a dot, so a path splits at dots: "metrics.robust.pgd.eps_0p1.accuracy".
 // Rates are fractions; the interval of NAME is its sibling NAME_interval, [low, high], 95 %.
 // Built on jansson: a record is a json_t the caller owns (json_decref).
 #ifndef ASSAY_IO_RECORD_H
@@ -12,7 +12,7 @@
 
 json_t *record_new(void);  // {"config": {}, "metrics": {}, "notes": []}
 
-// Set a value under "config" or "metrics" by a dotted path, making objects on the way.
+// Set a value by a dotted path that begins with "config." or "metrics." (BUG otherwise), making objects on the way.
 void record_set(json_t *record, const char *path, json_t *value);  // takes the value's reference
 void record_real(json_t *record, const char *path, double value);  // NaN and infinities become null
 void record_int(json_t *record, const char *path, int64_t value);
@@ -27,6 +27,8 @@ bool record_get_real(const json_t *record, const char *path, double *value);
 // "eps_0p1" for .1, "eps_0p0313725" for 8/255: six significant digits, shortest, 'p' for the point.
 char *record_eps_key(double eps, char out[32]);
 
+// The keys of an object in byte order, borrowed from it; free() the array.
+const char **record_keys(const json_t *object, size_t *count);
 // Compact, keys sorted, reals by shortest round trip: the same record is the same text. Free with free().
 char *record_dump(const json_t *value);
 // Duplicate keys refused, depth bounded by jansson. `where` names the source in the message.

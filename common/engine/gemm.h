@@ -17,7 +17,7 @@ struct gemm_matrix {
 // B (k x n) rearranged for the kernel; worth it where B is used often (a weight) or has awkward strides.
 size_t gemm_packed_floats(int64_t k, int64_t n);
 // Columns [from, to) of the packed form, `from` a multiple of GEMM_PANEL: workers can share the packing.
-enum { GEMM_PANEL = 64 };
+enum { GEMM_PANEL = 48 };
 void gemm_pack(float *packed, struct gemm_matrix b, int64_t k, int64_t n, int64_t from, int64_t to);
 
 // What follows the product, in this order. All optional.

@@ -1,0 +1,189 @@
+// gemm_isa.c: the kernel of the matrix product, compiled for each instruction set.
+//
+// A tile of C, a few rows by a few vectors, stays in registers while k runs: c[r][v] += a[r] b[v], with a[r]
+// broadcast from memory as it lies and b[v] from a strip (the outer-product form of K. Goto and R. van de
+// Geijn, Anatomy of High-Performance Matrix Multiplication, ACM TOMS 34:3, 2008). A tile begins from the
+// sums in C, so every element is one chain of (fused) multiply-adds from the first k to the last, however
+// k, the rows and the columns are cut.
+#include "gemm_isa.h"
+
+#include <string.h>
+
+// WIDTH: floats of a vector; ROWS x STRIPS: the largest tile whose sums fit the registers.
+#if defined ISA_avx512
+#include <immintrin.h>
+enum { WIDTH = 16, ROWS = 8, STRIPS = 3 };
+#elif defined ISA_avx2
+enum { WIDTH = 8, ROWS = 6, STRIPS = 1 };
+#else
+enum { WIDTH = 4, ROWS = 2, STRIPS = 1 };
+#endif
+enum { LANES = GEMM_STRIP / WIDTH, VECTORS = STRIPS * LANES };
+
+typedef float vec __attribute__((vector_size(4 * WIDTH)));
+typedef float loose_vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int32_t ints __attribute__((vector_size(4 * WIDTH)));
+typedef float quad __attribute__((vector_size(16)));
+typedef float loose_quad __attribute__((vector_size(16), aligned(4), may_alias));
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+
+// The first `count` floats at p (all of a vector where count >= WIDTH, none where it is <= 0), else zero.
+INLINE vec load_part(const float *p, int count)
+{
+#if defined ISA_avx512
+    const __mmask16 mask = count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1;
+    return (vec)_mm512_maskz_loadu_ps(mask, p);
+#else
+    vec v = {0};
+    if (count >= WIDTH) return *(const loose_vec *)p;
+    if (count > 0) memcpy(&v, p, 4 * (size_t)count);
+    return v;
+#endif
+}
+
+INLINE void store_part(float *p, int count, vec v)
+{
+#if defined ISA_avx512
+    const __mmask16 mask = count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1;
+    _mm512_mask_storeu_ps(p, mask, (__m512)v);
+#else
+    if (count >= WIDTH) *(loose_vec *)p = v;
+    else if (count > 0) memcpy(p, &v, 4 * (size_t)count);
+#endif
+}
+
+// Only vectors of the last strip can be partial.
+INLINE vec load_sum(const float *p, int v, int vectors, int columns)
+{
+    if (v < vectors - LANES) return *(const loose_vec *)(p + v * WIDTH);
+    return load_part(p + v * WIDTH, columns - v * WIDTH);
+}
+
+INLINE vec relu(vec x)
+{
+    return (vec)((ints)x & ~(x < 0));  // NaN is not less than 0: it stays
+}
+
+INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c)
+{
+    const int vectors = strips * LANES, columns = g->columns;
+    const int64_t row = g->a.row, col = g->a.col, strip = g->strip, ldc = g->ldc;
+    const float *b = g->b;
+    vec sum[ROWS][VECTORS];
+
+    if (g->add) {
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = load_sum(c + r * ldc, v, vectors, columns);
+    } else {
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (vec){0};
+    }
+
+    for (int64_t k = g->k; k > 0; k--) {
+        vec bv[VECTORS];
+        UNROLL for (int v = 0; v < vectors; v++)
+            bv[v] = *(const loose_vec *)(b + v / LANES * strip + v % LANES * WIDTH);
+        UNROLL for (int r = 0; r < rows; r++) {
+            const vec x = a[r * row] - (vec){0};  // broadcast; x - 0 is x for every x
+            UNROLL for (int v = 0; v < vectors; v++) sum[r][v] += x * bv[v];
+        }
+        a += col;
+        b += GEMM_STRIP;
+    }
+
+    if (g->bias)
+        UNROLL for (int v = 0; v < vectors; v++) {
+            const vec bias = load_sum(g->bias, v, vectors, columns);
+            UNROLL for (int r = 0; r < rows; r++) sum[r][v] += bias;
+        }
+    if (g->relu)
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = relu(sum[r][v]);
+    UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int v = 0; v < vectors; v++) {
+            float *p = c + r * ldc + v * WIDTH;
+            if (v < vectors - LANES) *(loose_vec *)p = sum[r][v];
+            else store_part(p, columns - v * WIDTH, sum[r][v]);
+        }
+}
+
+#define TILE(rows, strips) \
+    static void tile_##rows##x##strips(const struct gemm_block *g, const float *a, float *c) \
+    { tile(rows, strips, g, a, c); }
+#define TILES(strips) TILE(1, strips) TILE(2, strips) MORE_TILES(strips)
+#define TILE_ROW(strips) {tile_1x##strips, tile_2x##strips, MORE_NAMES(strips)}
+#if defined ISA_avx512
+#define MORE_TILES(s) TILE(3, s) TILE(4, s) TILE(5, s) TILE(6, s) TILE(7, s) TILE(8, s)
+#define MORE_NAMES(s) tile_3x##s, tile_4x##s, tile_5x##s, tile_6x##s, tile_7x##s, tile_8x##s
+#elif defined ISA_avx2
+#define MORE_TILES(s) TILE(3, s) TILE(4, s) TILE(5, s) TILE(6, s)
+#define MORE_NAMES(s) tile_3x##s, tile_4x##s, tile_5x##s, tile_6x##s
+#else
+#define MORE_TILES(s)
+#define MORE_NAMES(s)
+#endif
+
+TILES(1)
+#if defined ISA_avx512
+TILES(2)
+TILES(3)
+#endif
+
+static void (*const tiles[STRIPS][ROWS])(const struct gemm_block *, const float *, float *) = {
+    TILE_ROW(1),
+#if defined ISA_avx512
+    TILE_ROW(2), TILE_ROW(3),
+#endif
+};
+
+// Rows in tiles of nearly equal height: a tile of one row alone would wait for its own sums.
+static void block(const struct gemm_block *g)
+{
+    const int strips = (g->columns + GEMM_STRIP - 1) / GEMM_STRIP;
+    int64_t left = (g->m + ROWS - 1) / ROWS;
+
+    for (int64_t i = 0; i < g->m; left--) {
+        const int64_t rows = (g->m - i + left - 1) / left;
+        tiles[strips - 1][rows - 1](g, g->a.at + i * g->a.row, g->c + i * g->ldc);
+        i += rows;
+    }
+}
+
+// 4 k by 4 columns; the columns lie `col` apart, each contiguous in k.
+INLINE void pack_quad(float *strip, const float *b, int64_t col)
+{
+    const quad x = *(const loose_quad *)b, y = *(const loose_quad *)(b + col);
+    const quad z = *(const loose_quad *)(b + 2 * col), w = *(const loose_quad *)(b + 3 * col);
+    const quad xy = __builtin_shufflevector(x, y, 0, 4, 1, 5), xy2 = __builtin_shufflevector(x, y, 2, 6, 3, 7);
+    const quad zw = __builtin_shufflevector(z, w, 0, 4, 1, 5), zw2 = __builtin_shufflevector(z, w, 2, 6, 3, 7);
+
+    *(loose_quad *)strip = __builtin_shufflevector(xy, zw, 0, 1, 4, 5);
+    *(loose_quad *)(strip + GEMM_STRIP) = __builtin_shufflevector(xy, zw, 2, 3, 6, 7);
+    *(loose_quad *)(strip + 2 * GEMM_STRIP) = __builtin_shufflevector(xy2, zw2, 0, 1, 4, 5);
+    *(loose_quad *)(strip + 3 * GEMM_STRIP) = __builtin_shufflevector(xy2, zw2, 2, 3, 6, 7);
+}
+
+static void pack(float *strip, struct gemm_matrix b, int64_t k, int columns)
+{
+    int64_t kk = 0;
+
+    if (b.col == 1) {
+        for (; kk < k; kk++)
+            for (int v = 0; v < LANES; v++)
+                *(loose_vec *)(strip + kk * GEMM_STRIP + v * WIDTH) =
+                    load_part(b.at + kk * b.row + v * WIDTH, columns - v * WIDTH);
+        return;
+    }
+    if (b.row == 1 && columns == GEMM_STRIP)
+        for (; kk + 4 <= k; kk += 4)
+            for (int j = 0; j < GEMM_STRIP; j += 4) pack_quad(strip + kk * GEMM_STRIP + j, b.at + kk + j * b.col, b.col);
+    for (; kk < k; kk++)
+        for (int j = 0; j < GEMM_STRIP; j++)
+            strip[kk * GEMM_STRIP + j] = j < columns ? b.at[kk * b.row + j * b.col] : 0;
+}
+
+#define PASTE(a, b) a##b
+#define NAME(isa) PASTE(gemm_kernel_, isa)
+const struct gemm_kernel NAME(ISA) = {STRIPS, block, pack};

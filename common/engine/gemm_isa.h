@@ -1,0 +1,34 @@
+// gemm_isa.h: private to gemm.c and gemm_isa.c, which is compiled once per instruction set.
+#ifndef ASSAY_ENGINE_GEMM_ISA_H
+#define ASSAY_ENGINE_GEMM_ISA_H
+
+#include "gemm.h"
+
+// B stands ready as strips of 16 columns, each [k][16] without gaps, zeros beyond column n: the same for
+// every instruction set, one to four vectors wide.
+enum { GEMM_STRIP = 16 };
+
+// C[m x columns] over one block of k, for a few strips side by side.
+struct gemm_block {
+    int64_t m, k;
+    int columns;             // 1 .. GEMM_STRIP * strips of the kernel
+    struct gemm_matrix a;
+    const float *b;          // row kk of strip s: b + s * strip + kk * GEMM_STRIP
+    int64_t strip;
+    float *c;
+    int64_t ldc;
+    bool add;                // continue the sums that stand in C
+    const float *bias;       // NULL or one a column; with relu, what follows the last block
+    bool relu;
+};
+
+struct gemm_kernel {
+    int strips;              // how many side by side
+    void (*block)(const struct gemm_block *g);
+    // One strip of B: `columns` of them from b.at on, the others zero.
+    void (*pack)(float *strip, struct gemm_matrix b, int64_t k, int columns);
+};
+
+extern const struct gemm_kernel gemm_kernel_baseline, gemm_kernel_avx2, gemm_kernel_avx512;
+
+#endif

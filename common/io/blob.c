@@ -48,13 +48,10 @@ static const char *grouped(uint64_t n, char out[32])
     return out;
 }
 
-// A reason may quote a hostile header; nothing of it must reach a terminal as a command.
 static bool refuse(const char *source, struct error *e, const char *format, va_list list)
 {
-    char text[400];
+    char text[sizeof e->text];
     vsnprintf(text, sizeof text, format, list);
-    for (char *c = text; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
     return error_set(e, EXIT_INPUT, "%s: %s", source, text);
 }
 

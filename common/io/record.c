@@ -191,8 +191,6 @@ json_t *record_parse(const char *text, size_t length, const char *where, struct 
     json_error_t why;
     json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES, &why);
     if (value) return value;
-    for (char *c = why.text; *c; c++)  // it quotes the input, which may hold anything
-        if ((unsigned char)*c < ' ' || *c == 127) *c = '?';
     error_set(e, EXIT_INPUT, "%s: JSON expected: %s (line %d, column %d)", where, why.text, why.line, why.column);
     return NULL;
 }

@@ -25,4 +25,9 @@ void out_graceful(bool on);
 bool out_stopping(void);
 _Noreturn void out_interrupted(void);  // removes unfinished outputs, exits 128 + signal
 
+// For msg.c and error.c, which end programs. The first is safe inside a signal handler.
+void out_remove_unfinished(void);
+void out_handle_signals(void);
+_Noreturn void out_pipe_closed(void);  // nobody reads standard output any more: ends quietly, status 0
+
 #endif

@@ -28,8 +28,7 @@ struct exec {
     void *state;
 };
 
-static const struct exec_device *find(const char *name, struct error *e)
-{
+static const struct exec_device *find(const char *name, struct error *e) {
     for (int i = 0; i < DEVICES; i++)
         if (!strcmp(devices[i]->name, name)) return devices[i];
     if (!strcmp(name, "cuda"))
@@ -39,8 +38,7 @@ static const struct exec_device *find(const char *name, struct error *e)
     return NULL;
 }
 
-struct exec *exec_open(const char *device, const struct plan *p, struct pool *pool, struct error *e)
-{
+struct exec *exec_open(const char *device, const struct plan *p, struct pool *pool, struct error *e) {
     const struct exec_device *found = find(device, e);
     void *state = found ? found->open(p, pool, e) : NULL;
     if (!state) return NULL;
@@ -49,8 +47,7 @@ struct exec *exec_open(const char *device, const struct plan *p, struct pool *po
     return x;
 }
 
-void exec_free(struct exec *x)
-{
+void exec_free(struct exec *x) {
     if (!x) return;
     x->device->free(x->state);
     free(x);
@@ -58,14 +55,12 @@ void exec_free(struct exec *x)
 
 int exec_real_size(const struct exec *x) { return x->device->real_size; }
 
-void exec_set(struct exec *x, const struct node *input, const void *data)
-{
+void exec_set(struct exec *x, const struct node *input, const void *data) {
     BUG_IF(input->op != OP_INPUT, "node %d is a %s, not an input", input->id, op_name[input->op]);
     x->device->set(x->state, input, data);
 }
 
-void exec_get(struct exec *x, const struct node *output, void *data)
-{
+void exec_get(struct exec *x, const struct node *output, void *data) {
     int count;
     struct node *const *outputs = plan_outputs(x->plan, &count);
     for (int i = 0; i < count; i++)
@@ -76,8 +71,7 @@ void exec_get(struct exec *x, const struct node *output, void *data)
     BUG("node %d (%s) is no output of the plan", output->id, op_name[output->op]);
 }
 
-bool exec_run(struct exec *x, int64_t examples, struct error *e)
-{
+bool exec_run(struct exec *x, int64_t examples, struct error *e) {
     BUG_IF(examples < 0, "%lld examples", (long long)examples);
     return x->device->run(x->state, examples, e);
 }

@@ -21,8 +21,8 @@ void exec_free(struct exec *x);
 int exec_real_size(const struct exec *x);
 
 // Binds an input node. A whole input's memory stays bound over runs; call exec_set again (same pointer or
-// not) whenever its contents changed, since reordered copies are kept. Batch inputs are read during the run. An input that no output depends on may be
-// set too, and is not read.
+// not) whenever its contents changed, since reordered copies are kept. Batch inputs are read during the run.
+// An input that no output depends on may be set too, and is not read.
 void exec_set(struct exec *x, const struct node *input, const void *data);
 // Binds the memory an output is written to: a value, or rows for the examples of the run.
 void exec_get(struct exec *x, const struct node *output, void *data);

@@ -22,21 +22,18 @@ struct ref {
 
 // ---- positions. A node's elements are in row-major order.
 
-static void unravel(const struct shape *s, int64_t flat, int64_t at[GRAPH_RANK_MAX])
-{
+static void unravel(const struct shape *s, int64_t flat, int64_t at[GRAPH_RANK_MAX]) {
     for (int i = s->rank; i-- > 0; flat /= s->dim[i]) at[i] = flat % s->dim[i];
 }
 
-static int64_t ravel(const struct shape *s, const int64_t at[GRAPH_RANK_MAX])
-{
+static int64_t ravel(const struct shape *s, const int64_t at[GRAPH_RANK_MAX]) {
     int64_t flat = 0;
     for (int i = 0; i < s->rank; i++) flat = flat * s->dim[i] + at[i];
     return flat;
 }
 
 // Broadcast and sum: where element `flat` of `big` lies in `small`, whose dimensions are big's or 1.
-static int64_t shrink(const struct shape *big, int64_t flat, const struct shape *small)
-{
+static int64_t shrink(const struct shape *big, int64_t flat, const struct shape *small) {
     int64_t at[GRAPH_RANK_MAX];
     unravel(big, flat, at);
     for (int i = 0; i < small->rank; i++)
@@ -45,16 +42,14 @@ static int64_t shrink(const struct shape *big, int64_t flat, const struct shape 
 }
 
 // Slice and pad: where element `flat` of the part lies in the whole it is cut from or put into.
-static int64_t shift(const struct shape *part, int64_t flat, const struct shape *whole, int axis, int64_t from)
-{
+static int64_t shift(const struct shape *part, int64_t flat, const struct shape *whole, int axis, int64_t from) {
     int64_t at[GRAPH_RANK_MAX];
     unravel(part, flat, at);
     at[axis] += from;
     return ravel(whole, at);
 }
 
-static int64_t permute(const struct shape *result, int64_t flat, const struct shape *x, const int *perm)
-{
+static int64_t permute(const struct shape *result, int64_t flat, const struct shape *x, const int *perm) {
     int64_t at[GRAPH_RANK_MAX], from[GRAPH_RANK_MAX];
     unravel(result, flat, at);
     for (int i = 0; i < x->rank; i++) from[perm[i]] = at[i];
@@ -62,8 +57,7 @@ static int64_t permute(const struct shape *result, int64_t flat, const struct sh
 }
 
 // Element (channel, i, j) of a [C, H / k, W / k] value: the place in [C, H, W] that its window index names.
-static int64_t window(const struct shape *small, int64_t flat, const struct shape *big, int k, double index)
-{
+static int64_t window(const struct shape *small, int64_t flat, const struct shape *big, int k, double index) {
     int64_t at[GRAPH_RANK_MAX];
     unravel(small, flat, at);
     at[1] = at[1] * k + (int64_t)index / k;
@@ -73,8 +67,7 @@ static int64_t window(const struct shape *small, int64_t flat, const struct shap
 
 static int64_t last(const struct shape *s) { return s->dim[s->rank - 1]; }
 
-static int64_t place(const struct node *n, double index, int64_t size)
-{
+static int64_t place(const struct node *n, double index, int64_t size) {
     BUG_IF(!(index >= 0 && index < (double)size), "node %d (%s): index %g outside [0, %lld)", n->id,
            op_name[n->op], index, (long long)size);
     return (int64_t)index;
@@ -82,8 +75,7 @@ static int64_t place(const struct node *n, double index, int64_t size)
 
 // ---- products
 
-static void matmul(const struct node *n, const double *x, const double *y, double *z)
-{
+static void matmul(const struct node *n, const double *x, const double *y, double *z) {
     int rank = n->shape.rank;
     int64_t rows = n->shape.dim[rank - 2], cols = n->shape.dim[rank - 1];
     int64_t inner = n->in[0]->shape.dim[n->ta ? rank - 2 : rank - 1];
@@ -100,8 +92,7 @@ static void matmul(const struct node *n, const double *x, const double *y, doubl
 
 // The three derivatives of one trilinear form  T(x, w, dy) = sum x[c, i s + p - pad, j s + q - pad] w[o, c, p, q] dy[o, i, j]:
 // conv is dT / d dy, conv_dx is dT / dx, conv_dw is dT / dw.
-static void trilinear(const struct node *n, const double *first, const double *second, double *z)
-{
+static void trilinear(const struct node *n, const double *first, const double *second, double *z) {
     const struct shape *x = &(n->op == OP_CONV_DX ? n : n->in[0])->shape;
     const struct shape *w = &(n->op == OP_CONV_DW ? n : n->in[1])->shape;
     const struct shape *dy = &(n->op == OP_CONV ? n : n->in[n->op == OP_CONV_DX ? 0 : 1])->shape;
@@ -124,16 +115,14 @@ static void trilinear(const struct node *n, const double *first, const double *s
 }
 
 // The position of the first of the largest of n values.
-static int64_t argmax(const double *x, int64_t n)
-{
+static int64_t argmax(const double *x, int64_t n) {
     int64_t best = 0;
     for (int64_t i = 1; i < n; i++)
         if (x[i] > x[best]) best = i;
     return best;
 }
 
-static void pool_argmax(const struct node *n, const double *x, double *z)
-{
+static void pool_argmax(const struct node *n, const double *x, double *z) {
     int k = n->stride;
     for (int64_t i = 0; i < shape_count(&n->shape); i++) {
         z[i] = 0;
@@ -143,8 +132,7 @@ static void pool_argmax(const struct node *n, const double *x, double *z)
     }
 }
 
-static void uniform(const struct node *n, const double *key, double *z)
-{
+static void uniform(const struct node *n, const double *key, double *z) {
     int64_t count = shape_count(&n->shape);
     float *draws = memory_take((size_t)count * sizeof *draws);
     rng_uniform(n->stream, (uint32_t)(int32_t)key[0], (uint32_t)(int32_t)key[1], (uint32_t)(int32_t)key[2], draws, count);
@@ -154,8 +142,7 @@ static void uniform(const struct node *n, const double *key, double *z)
 
 // ---- one node for one example: z = op(x, y)
 
-static void evaluate(const struct node *n, const double *x, const double *y, double *z)
-{
+static void evaluate(const struct node *n, const double *x, const double *y, double *z) {
     const struct shape *s = &n->shape, *sx = n->in[0] ? &n->in[0]->shape : NULL;
     int64_t count = shape_count(s), wide = sx ? last(sx) : 0;
 #define EVERY(value) for (int64_t i = 0; i < count; i++) z[i] = (value); break
@@ -222,13 +209,11 @@ static void evaluate(const struct node *n, const double *x, const double *y, dou
 
 // ---- one node for all examples
 
-static void fetch(const struct node *n, int64_t count, const void *data, double *z)
-{
+static void fetch(const struct node *n, int64_t count, const void *data, double *z) {
     for (int64_t i = 0; i < count; i++) z[i] = n->index ? ((const int32_t *)data)[i] : ((const double *)data)[i];
 }
 
-static void deliver(const struct node *n, int64_t count, const double *z, void *data)
-{
+static void deliver(const struct node *n, int64_t count, const double *z, void *data) {
     for (int64_t i = 0; i < count; i++)
         if (n->index)
             ((int32_t *)data)[i] = (int32_t)z[i];
@@ -236,8 +221,7 @@ static void deliver(const struct node *n, int64_t count, const double *z, void *
             ((double *)data)[i] = z[i];
 }
 
-static double *compute(const struct ref *r, const struct node *n, int64_t examples)
-{
+static double *compute(const struct ref *r, const struct node *n, int64_t examples) {
     int64_t rows = n->batch ? examples : 1, size = shape_count(&n->shape);
     double *z = memory_zero((size_t)(rows * size + 1) * sizeof *z);
     const double *x = n->in[0] ? r->value[n->in[0]->id] : NULL;
@@ -260,8 +244,7 @@ static double *compute(const struct ref *r, const struct node *n, int64_t exampl
 
 // ---- the device
 
-static bool run(void *state, int64_t examples, struct error *e)
-{
+static bool run(void *state, int64_t examples, struct error *e) {
     (void)e;
     struct ref *r = state;
     for (int id = 0; id < r->count; id++)
@@ -275,8 +258,7 @@ static bool run(void *state, int64_t examples, struct error *e)
     return true;
 }
 
-static void *open(const struct plan *p, struct pool *pool, struct error *e)
-{
+static void *open(const struct plan *p, struct pool *pool, struct error *e) {
     (void)pool, (void)e;
     struct ref *r = memory_zero(sizeof *r);
     r->plan = p;
@@ -298,8 +280,7 @@ static void *open(const struct plan *p, struct pool *pool, struct error *e)
     return r;
 }
 
-static void close(void *state)
-{
+static void close(void *state) {
     struct ref *r = state;
     free(r->needed);
     free(r->input);
@@ -309,20 +290,17 @@ static void close(void *state)
 }
 
 // An input that no output depends on is accepted and not read.
-static void set(void *state, const struct node *input, const void *data)
-{
+static void set(void *state, const struct node *input, const void *data) {
     struct ref *r = state;
     if (input->id < r->count) r->input[input->id] = data;
 }
 
-static void get(void *state, const struct node *output, void *data)
-{
+static void get(void *state, const struct node *output, void *data) {
     struct ref *r = state;
     r->output[output->id] = data;
 }
 
-static void profile(void *state, double seconds[PARTS])
-{
+static void profile(void *state, double seconds[PARTS]) {
     (void)state;
     for (int i = 0; i < PARTS; i++) seconds[i] = 0;
 }

@@ -25,12 +25,13 @@ struct optim {
     int64_t size;          // floats
     int64_t step;          // updates made
     float *m, *v;          // moments; NULL where the kind has none
+    unsigned char *spoilt; // private: per tile, a gradient that is not finite
 };
 
 bool optim_parse(const char *name, enum optim_kind *kind);  // "sgd", "adam", "adamw"
-// Sets the defaults of the kind (momentum 0) and zero moments.
-void optim_open(struct optim *o, enum optim_kind kind, int64_t size);
-// Allocates what the settings need; call once settings stand, before the first step.
+void optim_defaults(struct optim *o, enum optim_kind kind);  // PyTorch's
+// Zero moments for `size` parameters, once the settings stand. optim_close frees them.
+void optim_open(struct optim *o, int64_t size);
 void optim_close(struct optim *o);
 // One update of p by gradient g. Returns -1, or the position of the first gradient that is not finite (the
 // parameters are then spoilt and the run must stop).
@@ -46,7 +47,7 @@ struct schedule {
     int64_t total;
 };
 // "constant", "cosine" (to 0 at the end), "step:EPOCHS:GAMMA", "onecycle" (torch.optim.lr_scheduler.OneCycleLR's
-// defaults: up from lr / 25 over 30 %, then down to lr / 250000, by cosines).
+// defaults: up from lr / 25 over 30 % of the steps, then down to lr / 250000, by cosines; the momentum stays).
 bool schedule_parse(struct schedule *s, const char *text, double lr, int64_t steps_per_epoch, int64_t epochs, struct error *e);
 double schedule_lr(const struct schedule *s, int64_t step);  // step from 0
 

@@ -12,39 +12,104 @@
 
 #include <math.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 #define JOIN2(name, isa) name##_##isa
 #define JOIN(name, isa) JOIN2(name, isa)
 #define VARIANT(name) JOIN(name, ISA)
 
-static inline void philox(const uint32_t key[2], const uint32_t counter[3], uint32_t first, uint32_t word[4][RNG_LANES])
+// Philox's 32-bit words stand one each in 64-bit lanes, since the processor's widening product reads the low
+// half of a lane. What the rounds leave in the high halves is never looked at, and never cleared before the end.
+#if defined(__AVX512F__)
+enum { WIDE = 8 };
+#elif defined(__AVX2__)
+enum { WIDE = 4 };
+#else
+enum { WIDE = 2 };
+#endif
+typedef uint64_t wide __attribute__((vector_size(8 * WIDE)));
+
+static inline wide product(wide x, wide y)
 {
-    for (int lane = 0; lane < RNG_LANES; lane++) {
-        uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = first + (uint32_t)lane;
+#if defined(__AVX512F__)
+    return (wide)_mm512_mul_epu32((__m512i)x, (__m512i)y);
+#elif defined(__AVX2__)
+    return (wide)_mm256_mul_epu32((__m256i)x, (__m256i)y);
+#elif defined(__SSE2__)
+    return (wide)_mm_mul_epu32((__m128i)x, (__m128i)y);
+#else
+    return (x & 0xffffffff) * (y & 0xffffffff);
+#endif
+}
+
+// sqrt of each; the C function, which may set errno, is not vectorised.
+static inline void root(double x[WIDE])
+{
+#if defined(__AVX512F__)
+    _mm512_storeu_pd(x, _mm512_sqrt_pd(_mm512_loadu_pd(x)));
+#elif defined(__AVX2__)
+    _mm256_storeu_pd(x, _mm256_sqrt_pd(_mm256_loadu_pd(x)));
+#elif defined(__SSE2__)
+    _mm_storeu_pd(x, _mm_sqrt_pd(_mm_loadu_pd(x)));
+#else
+    for (int lane = 0; lane < WIDE; lane++)
+        x[lane] = sqrt(x[lane]);
+#endif
+}
+
+// Words 0 and 1 of each block go to `a`, 2 and 3 to `b`, the even one in the low half.
+static inline void philox(const uint32_t key[2], const uint32_t counter[3], uint32_t first, wide a[RNG_LANES / WIDE],
+                          wide b[RNG_LANES / WIDE])
+{
+    const wide zero = {0}, m0 = zero + 0xD2511F53u, m1 = zero + 0xCD9E8D57u;
+    const uint64_t numbers[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    wide lanes;
+    memcpy(&lanes, numbers, sizeof lanes);
+    enum { TOGETHER = 2 };  // enough to hide the product's latency, few enough for 16 registers
+    for (int i = 0; i < RNG_LANES / WIDE; i += TOGETHER) {
+        wide c0[TOGETHER], c1[TOGETHER], c2[TOGETHER], c3[TOGETHER];
+        for (int j = 0; j < TOGETHER; j++) {
+            c0[j] = zero + counter[0];
+            c1[j] = zero + counter[1];
+            c2[j] = zero + counter[2];
+            c3[j] = lanes + (first + (uint32_t)((i + j) * WIDE));
+        }
         uint32_t k0 = key[0], k1 = key[1];
         for (int round = 0; round < 10; round++) {
-            uint64_t p0 = (uint64_t)c0 * 0xD2511F53u, p1 = (uint64_t)c2 * 0xCD9E8D57u;
-            c0 = (uint32_t)(p1 >> 32) ^ c1 ^ k0;
-            c2 = (uint32_t)(p0 >> 32) ^ c3 ^ k1;
-            c1 = (uint32_t)p1;
-            c3 = (uint32_t)p0;
+            for (int j = 0; j < TOGETHER; j++) {
+                wide p0 = product(c0[j], m0), p1 = product(c2[j], m1);
+                c0[j] = (p1 >> 32) ^ c1[j] ^ (zero + k0);
+                c2[j] = (p0 >> 32) ^ c3[j] ^ (zero + k1);
+                c1[j] = p1;
+                c3[j] = p0;
+            }
             k0 += 0x9E3779B9u;
             k1 += 0xBB67AE85u;
         }
-        word[0][lane] = c0;
-        word[1][lane] = c1;
-        word[2][lane] = c2;
-        word[3][lane] = c3;
+        for (int j = 0; j < TOGETHER; j++) {
+            a[i + j] = (c0[j] & 0xffffffff) | c1[j] << 32;
+            b[i + j] = (c2[j] & 0xffffffff) | c3[j] << 32;
+        }
     }
 }
 
 void VARIANT(rng_uniform)(const uint32_t key[2], const uint32_t counter[3], uint32_t first, float *restrict out)
 {
-    uint32_t word[4][RNG_LANES];
-    philox(key, counter, first, word);
-    for (int lane = 0; lane < RNG_LANES; lane++)
-        for (int w = 0; w < 4; w++)
-            out[4 * lane + w] = (float)(int32_t)(word[w][lane] >> 8) * 0x1p-24f;
+    wide a[RNG_LANES / WIDE], b[RNG_LANES / WIDE];
+    philox(key, counter, first, a, b);
+    uint64_t x[RNG_LANES], y[RNG_LANES], pair[2 * RNG_LANES];
+    uint32_t word[RNG_WORDS];
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    for (int lane = 0; lane < RNG_LANES; lane++) {
+        pair[2 * lane] = x[lane];
+        pair[2 * lane + 1] = y[lane];
+    }
+    memcpy(word, pair, sizeof word);  // little-endian: the even word first
+    for (int i = 0; i < RNG_WORDS; i++)
+        out[i] = (float)(int32_t)(word[i] >> 8) * 0x1p-24f;
 }
 
 static inline double as_double(uint64_t bits)
@@ -61,10 +126,10 @@ static inline uint64_t as_bits(double d)
     return bits;
 }
 
-// 52 bits of two words as a double in [1, 2).
-static inline double one_to_two(uint32_t high, uint32_t low)
+// The upper 52 bits as a double in [1, 2).
+static inline double one_to_two(uint64_t bits)
 {
-    return as_double(0x3ffull << 52 | ((uint64_t)high << 32 | low) >> 12);
+    return as_double(0x3ffull << 52 | bits >> 12);
 }
 
 // ln u for 2^-52 <= u <= 1: u = 2^e m with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) / (m + 1)).
@@ -93,14 +158,21 @@ static inline double logarithm(double u)
 // within an eighth, where the Taylor series of sine and cosine converge to the last bit.
 void VARIANT(rng_normal)(const uint32_t key[2], const uint32_t counter[3], uint32_t first, float *restrict out)
 {
-    uint32_t word[4][RNG_LANES];
-    philox(key, counter, first, word);
+    wide a[RNG_LANES / WIDE], b[RNG_LANES / WIDE];
+    philox(key, counter, first, a, b);
+    uint64_t x[RNG_LANES], y[RNG_LANES];
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    double radius[RNG_LANES];
+    for (int lane = 0; lane < RNG_LANES; lane++)
+        radius[lane] = -2 * logarithm(2 - one_to_two(x[lane]));
+    for (int lane = 0; lane < RNG_LANES; lane += WIDE)
+        root(radius + lane);
     for (int lane = 0; lane < RNG_LANES; lane++) {
-        double radius = sqrt(-2 * logarithm(2 - one_to_two(word[0][lane], word[1][lane])));
-        double turn = 4 * (one_to_two(word[2][lane], word[3][lane]) - 1);  // quarter turns, [0, 4)
+        double turn = 4 * (one_to_two(y[lane]) - 1);  // quarter turns, [0, 4)
         double nearest = turn + 0x1.8p52;
         uint64_t quarter = as_bits(nearest);
-        double x = (turn - (nearest - 0x1.8p52)) * 0x1.921fb54442d18p0, z = x * x;
+        double angle = (turn - (nearest - 0x1.8p52)) * 0x1.921fb54442d18p0, z = angle * angle;
         double sine = -1.0 / 1307674368000;  // 15!
         sine = sine * z + 1.0 / 6227020800;
         sine = sine * z - 1.0 / 39916800;
@@ -108,7 +180,7 @@ void VARIANT(rng_normal)(const uint32_t key[2], const uint32_t counter[3], uint3
         sine = sine * z - 1.0 / 5040;
         sine = sine * z + 1.0 / 120;
         sine = sine * z - 1.0 / 6;
-        sine = x + x * z * sine;
+        sine = angle + angle * z * sine;
         double cosine = 1.0 / 20922789888000;  // 16!
         cosine = cosine * z - 1.0 / 87178291200;
         cosine = cosine * z + 1.0 / 479001600;
@@ -124,7 +196,7 @@ void VARIANT(rng_normal)(const uint32_t key[2], const uint32_t counter[3], uint3
         s ^= swap;
         c ^= ((quarter + 1) & 2) << 62;
         s ^= (quarter & 2) << 62;
-        out[2 * lane] = (float)(radius * as_double(c));
-        out[2 * lane + 1] = (float)(radius * as_double(s));
+        out[2 * lane] = (float)(radius[lane] * as_double(c));
+        out[2 * lane + 1] = (float)(radius[lane] * as_double(s));
     }
 }

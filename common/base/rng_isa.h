@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 enum {
-    RNG_LANES = 16,                  // blocks per call
+    RNG_LANES = 32,                  // blocks per call
     RNG_WORDS = 4 * RNG_LANES,       // uniforms per call
     RNG_NORMALS = 2 * RNG_LANES,     // normals per call
 };

@@ -103,7 +103,12 @@ bool record_get_real(const json_t *record, const char *path, double *value)
 
 char *record_eps_key(double eps, char out[32])
 {
-    snprintf(out, 32, "eps_%.6g", eps);
+    char text[32];
+    snprintf(text, sizeof text, "%.6g", eps);
+    parse_real(text, &eps);
+    memcpy(out, "eps_", 4);
+    format_real(eps, true, text);
+    snprintf(out + 4, 28, "%.27s", text);
     for (char *c = out; *c; c++)
         if (*c == '.') *c = 'p';
     return out;

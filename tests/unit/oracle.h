@@ -48,6 +48,7 @@ static inline bool draw_bool(struct draws *d) { return draw(d) >> 63; }
 // What values an input may take.
 enum domain {
     ANY,       // [-2, 2]
+    SMALL,     // [-.6, .6]: a weight
     POSITIVE,  // [.3, 3]
     NONZERO,   // [.5, 2] and its negative
     KINKED,    // at least .1 from 0: a finite difference does not step over the kink
@@ -76,7 +77,7 @@ struct subject {
 
 static inline struct node *subject_variable(struct subject *s, bool batch, enum domain domain, int64_t limit, struct shape shape) {
     assert_true(s->variables < VARIABLES);
-    static char names[VARIABLES][8];
+    static char names[VARIABLES][16];
     int i = s->variables++;
     snprintf(names[i], sizeof names[i], "v%d", i);
     bool index = domain == CHOICE || domain == COUNTER;
@@ -349,6 +350,7 @@ static inline void value_draw(struct draws *d, const struct variable *v, bool ed
         double x = draw_real(d, -2, 2);
         switch (v->domain) {
         case ANY: break;
+        case SMALL: x *= .3; break;
         case POSITIVE: x = draw_real(d, .3, 3); break;
         case NONZERO: x = (x < 0 ? -1 : 1) * draw_real(d, .5, 2); break;
         case KINKED: x = edges ? draw_int(d, -1, 1) : (x < 0 ? -1 : 1) * draw_real(d, .1, 2); break;

@@ -14,6 +14,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+// A kind is two bits: whether the value changes with the row, and with the column.
+enum vec_kind { VEC_ONE, VEC_ROW, VEC_COL, VEC_FULL };
+
 enum vec_code {
     // elementwise: out = f(x) or f(x, y)
     VEC_ADD, VEC_SUB, VEC_MUL, VEC_DIV, VEC_NEG, VEC_EXP, VEC_LOG, VEC_SQRT, VEC_TANH, VEC_SIGMOID, VEC_ERF,
@@ -24,8 +27,8 @@ enum vec_code {
     // along the row
     VEC_ROW_SUM,     // FULL -> ROW (a ROW or COL input is summed as if it were FULL)
     VEC_ROW_MAX,     // FULL -> ROW
-    VEC_ROW_ARGMAX,  // FULL -> ROW of int32 (the bits of the register), the first maximum
-    VEC_ROW_GATHER,  // x FULL, y ROW int32 -> ROW: x[row][y[row]]
+    VEC_ROW_ARGMAX,  // FULL -> ROW of int32 (the bits of the register), the first maximum; NaN counts as the maximum
+    VEC_ROW_GATHER,  // x FULL or COL, y ROW int32 -> ROW: x[row][y[row]], 0 where there is no such column
     VEC_ROW_SCATTER, // x ROW, y ROW int32 -> FULL: x[row] where col == y[row], else 0
 };
 
@@ -56,10 +59,12 @@ struct vec_program {
     struct vec_op *op;      // in an order that defines registers before use
     struct vec_load *load;
     struct vec_store *store;
+    unsigned char *kind;    // per register: enum vec_kind, filled by vec_prepare
     // private to vec.c, filled by vec_prepare:
-    unsigned char *kind;    // per register
-    int *slot;              // per register: its place in the scratch (registers that are dead share)
-    int slots;
+    int *slot;              // per register: its place in the scratch among those of its kind (dead ones share)
+    int *last;              // per register: the last op that reads it, `ops` where a store does, -1 for nobody
+    int slots[4];           // by kind
+    bool row_ops;           // has an op that needs the whole row
 };
 
 // Infers the kind of every register and shares scratch between registers. Call once. vec_release frees it.
@@ -69,7 +74,8 @@ void vec_release(struct vec_program *p);
 // Where an operand lies: element (e, r, c) is at[e * example + r * row + c * by_col]; strides in elements, 0 to repeat.
 // (A ROW operand has one element a row; a load declared COL or ONE has example = row = 0. A load that is the
 // same for every row of one example but differs between examples is declared FULL or ROW with row = 0.)
-// Stores: VEC_STORE as above; VEC_SUM_ROWS: at[e * example + c]; VEC_SUM_ALL: at[c].
+// Stores: VEC_STORE as above; VEC_SUM_ROWS: at[e * example + c]; VEC_SUM_ALL: at[c]. A COL or ONE register is
+// stored once for every distinct (e, r) of the view: once in all where both strides are 0.
 struct vec_view {
     float *at;
     int64_t example, row;

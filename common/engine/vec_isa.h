@@ -1,0 +1,31 @@
+// vec_isa.h: the inner loops of vec.c, one table per instruction set. Private to vec.
+//
+// Every loop goes over [rows, cols] with the columns side by side and a stride (in elements) between rows;
+// an input stride of 0 repeats a row. The output may be one of the inputs with the same stride.
+#ifndef ASSAY_ENGINE_VEC_ISA_H
+#define ASSAY_ENGINE_VEC_ISA_H
+
+#include <stdint.h>
+#include "vec.h"
+
+typedef void vec_unary(int64_t rows, int64_t cols, const float *x, int64_t x_row, float a, float *out, int64_t out_row);
+
+// How the operands of a binary op move along a row: element by element, or one number for the whole row.
+enum vec_form { VEC_EACH_EACH, VEC_EACH_ONE, VEC_ONE_EACH, VEC_FORMS };
+typedef void vec_binary(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row,
+                        float *out, int64_t out_row);
+
+typedef void vec_reduce(int64_t rows, int64_t cols, const float *x, int64_t x_row, float *out);
+
+struct vec_kernels {
+    const char *name;
+    vec_unary *unary[VEC_ROW_SUM];              // by code; NULL for the binary ones and for VEC_FILL
+    vec_binary *binary[VEC_DIV + 1][VEC_FORMS];  // by code
+    vec_reduce *row_sum, *row_max, *row_argmax;  // row_argmax writes int32
+    // sum[c] = (begin ? 0 : sum[c]) + x[0][c] + x[1][c] + ... in this order
+    void (*sum_rows)(int64_t rows, int64_t cols, const float *x, int64_t x_row, float *sum, bool begin);
+};
+
+extern const struct vec_kernels vec_kernels_baseline, vec_kernels_avx2, vec_kernels_avx512;
+
+#endif

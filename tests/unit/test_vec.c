@@ -1,0 +1,636 @@
+// Fused elementwise programs against a plain interpreter in double: every op, kind and shape, the accuracy
+// of the functions, what a row may depend on, and what must not be written. Every instruction set of the
+// machine runs in a process of its own.
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "engine/vec.h"
+
+// ---- numbers
+
+static uint64_t state = 88172645463325252u;
+static uint64_t draw(void) {
+    state ^= state << 13;
+    state ^= state >> 7;
+    return state ^= state << 17;
+}
+static int below(int n) { return (int)(draw() % (uint64_t)n); }
+static float real(float low, float high) { return low + (high - low) * (float)(draw() >> 40) / 16777216.0f; }
+
+static int32_t int_of(float x) {
+    int32_t i;
+    memcpy(&i, &x, sizeof i);
+    return i;
+}
+static float float_of(int32_t i) {
+    float x;
+    memcpy(&x, &i, sizeof x);
+    return x;
+}
+
+// ---- the interpreter: every register is FULL and double; `slack` bounds what float may lose on the way
+
+enum { REGISTERS = 24, OPS = 16, VIEWS = 8 };
+
+struct truth {
+    double *value[REGISTERS], *slack[REGISTERS];
+};
+
+static void truth_op(struct truth *t, const struct vec_op *o, int64_t rows, int64_t cols) {
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t row = r * cols;
+        const double *xs = o->code == VEC_FILL ? NULL : t->value[o->x] + row, *ys = o->y < 0 ? NULL : t->value[o->y] + row;
+        const double *xe = o->code == VEC_FILL ? NULL : t->slack[o->x] + row, *ye = o->y < 0 ? NULL : t->slack[o->y] + row;
+        double *z = t->value[o->out] + row, *ze = t->slack[o->out] + row;
+        double sum = 0, size = 0, most = xs ? xs[0] : 0, worst = 0;
+        int64_t place = 0;
+        for (int64_t c = 0; xs && c < cols; c++) {
+            sum += xs[c];
+            size += fabs(xs[c]) * 1e-6 + xe[c];
+            worst = fmax(worst, xe[c]);
+            if (xs[c] > most) most = xs[c], place = c;
+        }
+        for (int64_t c = 0; c < cols; c++) {
+            double x = xs ? xs[c] : 0, y = ys ? ys[c] : 0, e = xs ? xe[c] : 0, f = ys ? ye[c] : 0;
+            double v = 0, s = 0;
+            switch (o->code) {
+            case VEC_ADD: v = x + y, s = e + f; break;
+            case VEC_SUB: v = x - y, s = e + f; break;
+            case VEC_MUL: v = x * y, s = e * fabs(y) + f * fabs(x) + e * f; break;
+            case VEC_DIV: v = x / y, s = (e + fabs(v) * f) / (fabs(y) > f ? fabs(y) - f : 0); break;
+            case VEC_NEG: v = -x, s = e; break;
+            case VEC_EXP: v = exp(x), s = v * expm1(e); break;
+            case VEC_LOG: v = log(x), s = x > e ? -log1p(-e / x) : INFINITY; break;
+            case VEC_SQRT: v = sqrt(x), s = x > e ? v - sqrt(x - e) : INFINITY; break;
+            case VEC_TANH: v = tanh(x), s = e; break;
+            case VEC_SIGMOID: v = 1 / (1 + exp(-x)), s = e; break;
+            case VEC_ERF: v = erf(x), s = 1.2 * e; break;
+            case VEC_RELU: v = x < 0 ? 0 : x, s = e; break;
+            case VEC_STEP: v = x > 0, s = fabs(x) > e || e == 0 ? 0 : 1; break;
+            case VEC_SIGN: v = (x > 0) - (x < 0), s = fabs(x) > e || e == 0 ? 0 : 2; break;
+            case VEC_COPY: v = x, s = e; break;
+            case VEC_SCALE: v = x * (double)o->a, s = e * fabs((double)o->a); break;
+            case VEC_SHIFT: v = x + (double)o->a, s = e; break;
+            case VEC_FILL: v = o->a; break;
+            case VEC_ROW_SUM: v = sum, s = size; break;
+            case VEC_ROW_MAX: v = most, s = worst; break;
+            case VEC_ROW_ARGMAX: v = (double)place; break;
+            case VEC_ROW_GATHER: v = y >= 0 && y < (double)cols ? xs[(int64_t)y] : 0, s = worst; break;
+            case VEC_ROW_SCATTER: v = y == (double)c ? x : 0, s = e; break;
+            }
+            z[c] = v;
+            ze[c] = s + fabs(v) * 4e-7 + (v == 0 && s == 0 ? 0 : 2e-38);
+            if (o->code == VEC_ROW_ARGMAX || o->code == VEC_STEP || o->code == VEC_SIGN) ze[c] = s;
+        }
+    }
+}
+
+// ---- a program with its operands
+
+struct trial {
+    struct vec_program p;
+    struct vec_op op[OPS];
+    struct vec_load load[VIEWS];
+    struct vec_store store[VIEWS];
+    bool integer[REGISTERS];
+    int64_t examples, rows, cols;
+    struct vec_view in[VIEWS], out[VIEWS];
+    float *memory[2 * VIEWS];
+    size_t size[2 * VIEWS];  // floats
+    int on[VIEWS];           // the load a store lies on, -1
+};
+
+enum { GUARD = 32 };
+static const float sentinel = -12345.5f;
+
+static void trial_begin(struct trial *t, int64_t examples, int64_t rows, int64_t cols) {
+    memset(t, 0, sizeof *t);
+    t->p.op = t->op;
+    t->p.load = t->load;
+    t->p.store = t->store;
+    t->examples = examples;
+    t->rows = rows;
+    t->cols = cols;
+}
+
+static float *guarded(struct trial *t, int i, size_t size) {
+    t->size[i] = size;
+    t->memory[i] = memory_take((size + 2 * GUARD) * sizeof(float));
+    for (size_t j = 0; j < size + 2 * GUARD; j++) t->memory[i][j] = sentinel;
+    return t->memory[i] + GUARD;
+}
+
+// A view of the kind with random gaps; a load may repeat rows or examples. Returns how many floats it spans.
+static size_t random_view(const struct trial *t, struct vec_view *v, int kind, bool load) {
+    int64_t wide = kind & VEC_COL ? t->cols : 1;
+    *v = (struct vec_view){0};
+    if (!(kind & VEC_ROW)) return (size_t)wide;
+    v->row = wide + (below(3) ? 0 : below(7));
+    v->example = v->row * t->rows + (below(3) ? 0 : below(9));
+    if (load && !below(4)) v->row = 0;
+    if (load && !below(4)) v->example = 0;
+    return (size_t)((t->examples - 1) * v->example + (t->rows - 1) * v->row + wide);
+}
+
+static int add_load(struct trial *t, int kind, bool integer) {
+    int i = t->p.loads++, reg = t->p.registers++;
+    t->load[i] = (struct vec_load){reg, kind & VEC_ROW, kind & VEC_COL};
+    t->integer[reg] = integer;
+    size_t size = random_view(t, &t->in[i], kind, true);
+    t->in[i].at = guarded(t, i, size);
+    for (size_t j = 0; j < size; j++) t->in[i].at[j] = integer ? float_of(below((int)t->cols)) : real(-3, 3);
+    return reg;
+}
+
+static int add_op(struct trial *t, enum vec_code code, int x, int y, float a) {
+    int reg = t->p.registers++;
+    t->op[t->p.ops++] = (struct vec_op){code, x, y, reg, a};
+    t->integer[reg] = code == VEC_ROW_ARGMAX || (code == VEC_COPY && t->integer[x]);
+    return reg;
+}
+
+static void add_store(struct trial *t, int reg, enum vec_store_kind kind) {
+    t->store[t->p.stores++] = (struct vec_store){reg, kind};
+}
+
+// Views for the stores, known once the kinds are.
+static void place_stores(struct trial *t, bool in_place) {
+    bool covered[VIEWS] = {false};
+    for (int i = 0; i < t->p.stores; i++) {
+        int kind = t->p.kind[t->store[i].reg];
+        struct vec_view *v = &t->out[i];
+        t->on[i] = -1;
+        for (int l = 0; in_place && l < t->p.loads && t->store[i].kind == VEC_STORE; l++) {
+            int load_kind = t->p.kind[t->load[l].reg];
+            bool single = (t->in[l].row || t->rows == 1 || !(kind & VEC_ROW)) && (t->in[l].example || t->examples == 1 || !(kind & VEC_ROW));
+            if (t->on[i] < 0 && load_kind == kind && single && !covered[l]) {
+                t->on[i] = l;
+                covered[l] = true;
+                *v = t->in[l];
+            }
+        }
+        if (t->on[i] >= 0) continue;
+        size_t size;
+        if (t->store[i].kind == VEC_STORE) {
+            size = random_view(t, v, kind, false);
+        } else {
+            int64_t wide = kind & VEC_COL ? t->cols : 1;
+            *v = (struct vec_view){.example = t->store[i].kind == VEC_SUM_ROWS ? wide + below(3) : 0};
+            size = (size_t)((t->examples > 0 ? t->examples - 1 : 0) * v->example + wide);
+        }
+        v->at = guarded(t, VIEWS + i, size);
+    }
+}
+
+static void trial_end(struct trial *t) {
+    for (int i = 0; i < 2 * VIEWS; i++) free(t->memory[i]);
+    vec_release(&t->p);
+}
+
+static void run_in_guarded_scratch(struct trial *t) {
+    size_t bytes = vec_scratch(&t->p, t->cols);
+    unsigned char *scratch = memory_take(bytes + 128);
+    memset(scratch, 0xff, bytes + 128);  // NaN
+    int shift = 4 * below(16);
+    vec_run(&t->p, t->in, t->out, t->examples, t->rows, t->cols, scratch + shift);
+    for (size_t i = 0; i < bytes + 128; i++)
+        if (i < (size_t)shift || i >= (size_t)shift + bytes) assert_int_equal(scratch[i], 0xff);
+    free(scratch);
+}
+
+static void assert_near(const struct trial *t, int store, float got, double want, double slack, bool integer) {
+    double value = integer ? (double)int_of(got) : (double)got;
+    if (fabs(value - want) <= slack || (isnan(value) && isnan(want)) || value == want || !isfinite(slack)) return;
+    for (int i = 0; i < t->p.ops; i++)
+        print_message("  r%d = %d(r%d, r%d) kind %d\n", t->op[i].out, t->op[i].code, t->op[i].x, t->op[i].y, t->p.kind[t->op[i].out]);
+    for (int i = 0; i < t->p.loads; i++)
+        print_message("  load %d: r%d kind %d stride %ld %ld\n", i, t->load[i].reg, t->p.kind[t->load[i].reg], (long)t->in[i].example, (long)t->in[i].row);
+    for (int i = 0; i < t->p.stores; i++)
+        print_message("  store %d: r%d kind %d stride %ld %ld on load %d\n", i, t->store[i].reg, t->store[i].kind, (long)t->out[i].example, (long)t->out[i].row, t->on[i]);
+    fail_msg("%s: [%ld %ld %ld] store %d of register %d, kind %d: %.9g, expected %.9g within %.3g", vec_isa(), (long)t->examples,
+             (long)t->rows, (long)t->cols, store, t->store[store].reg, t->store[store].kind, value, want, slack);
+}
+
+static void check(struct trial *t, bool in_place) {
+    vec_prepare(&t->p);
+    place_stores(t, in_place);
+    const int64_t rows = t->examples * t->rows, cols = t->cols;
+    struct truth truth;
+    for (int r = 0; r < t->p.registers; r++) {
+        truth.value[r] = memory_zero((size_t)(rows * cols + 1) * sizeof(double));
+        truth.slack[r] = memory_zero((size_t)(rows * cols + 1) * sizeof(double));
+    }
+    for (int i = 0; i < t->p.loads; i++)
+        for (int64_t g = 0; g < rows; g++)
+            for (int64_t c = 0; c < cols; c++) {
+                float v = t->in[i].at[g / t->rows * t->in[i].example + g % t->rows * t->in[i].row + (t->load[i].by_col ? c : 0)];
+                truth.value[t->load[i].reg][g * cols + c] = t->integer[t->load[i].reg] ? (double)int_of(v) : (double)v;
+            }
+    for (int i = 0; i < t->p.ops; i++) truth_op(&truth, &t->op[i], rows, cols);
+
+    run_in_guarded_scratch(t);
+    for (int i = 0; i < t->p.stores; i++) {
+        const int reg = t->store[i].reg, kind = t->p.kind[reg];
+        const int64_t wide = kind & VEC_COL ? cols : 1;
+        const double *value = truth.value[reg], *slack = truth.slack[reg];
+        const int64_t groups = t->store[i].kind == VEC_STORE ? rows : t->store[i].kind == VEC_SUM_ROWS ? t->examples : 1;
+        const int64_t count = t->store[i].kind == VEC_STORE ? 1 : t->store[i].kind == VEC_SUM_ROWS ? t->rows : rows;
+        for (int64_t k = 0; k < groups; k++)
+            for (int64_t c = 0; c < wide; c++) {
+                double sum = 0, bound = 0;
+                for (int64_t j = 0; j < count; j++) {
+                    sum += value[(k * count + j) * cols + c];
+                    bound += slack[(k * count + j) * cols + c] + (count > 1 ? 1e-6 * fabs(value[(k * count + j) * cols + c]) : 0);
+                }
+                int64_t e = t->store[i].kind == VEC_STORE ? k / t->rows : k, r = t->store[i].kind == VEC_STORE ? k % t->rows : 0;
+                float *out = t->out[i].at + e * t->out[i].example + r * t->out[i].row + c;
+                assert_near(t, i, *out, sum, bound, t->integer[reg] && t->store[i].kind == VEC_STORE);
+            }
+    }
+    // nothing outside: put the sentinel back where a store belongs, then all must be sentinels
+    for (int i = 0; i < t->p.stores; i++) {
+        if (t->on[i] >= 0) continue;
+        const int64_t wide = t->p.kind[t->store[i].reg] & VEC_COL ? cols : 1;
+        for (int64_t e = 0; e < t->examples; e++)
+            for (int64_t r = 0; r < t->rows; r++)
+                for (int64_t c = 0; c < wide; c++) t->out[i].at[e * t->out[i].example + r * t->out[i].row + c] = sentinel;
+        for (size_t j = 0; j < t->size[VIEWS + i] + 2 * GUARD; j++) assert_true(t->memory[VIEWS + i][j] == sentinel);
+    }
+    for (int i = 0; i < t->p.loads; i++)
+        for (size_t j = 0; j < GUARD; j++) {
+            assert_true(t->memory[i][j] == sentinel);
+            assert_true(t->memory[i][GUARD + t->size[i] + j] == sentinel);
+        }
+    for (int r = 0; r < t->p.registers; r++) {
+        free(truth.value[r]);
+        free(truth.slack[r]);
+    }
+}
+
+// ---- tests
+
+static void test_every_op_on_every_kind(void **unused) {
+    (void)unused;
+    for (int code = VEC_ADD; code <= VEC_ROW_SCATTER; code++)
+        for (int kinds = 0; kinds < 16; kinds++)
+            for (int round = 0; round < 12; round++) {
+                int kx = kinds & 3, ky = kinds >> 2;
+                bool binary = code <= VEC_DIV || code >= VEC_ROW_GATHER, index = code >= VEC_ROW_GATHER;
+                if (!binary && ky) continue;
+                if (index && (ky & VEC_COL || (code == VEC_ROW_SCATTER && kx & VEC_COL))) continue;
+                struct trial t;
+                trial_begin(&t, 1 + below(9), 1 + below(37), 1 + below(130));
+                int x = add_load(&t, kx, false), y = binary ? add_load(&t, ky, index) : -1;
+                if (code == VEC_LOG || code == VEC_SQRT) {
+                    x = add_op(&t, VEC_MUL, x, x, 0);
+                    x = add_op(&t, VEC_SHIFT, x, -1, .01f);
+                }
+                if (code == VEC_DIV) {
+                    y = add_op(&t, VEC_MUL, y, y, 0);
+                    y = add_op(&t, VEC_SHIFT, y, -1, .25f);
+                }
+                int z = add_op(&t, (enum vec_code)code, code == VEC_FILL ? -1 : x, y, real(-2, 2));
+                add_store(&t, z, VEC_STORE);
+                if (code != VEC_ROW_ARGMAX) {
+                    add_store(&t, z, VEC_SUM_ROWS);
+                    add_store(&t, z, VEC_SUM_ALL);
+                }
+                check(&t, below(2));
+                trial_end(&t);
+            }
+}
+
+static void random_program(struct trial *t, bool row_ops) {
+    int loads = 1 + below(4), ops = 1 + below(10);
+    for (int i = 0; i < loads; i++) add_load(t, i ? below(4) : VEC_FULL, false);
+    int index = row_ops ? add_load(t, VEC_ROW, true) : -1;
+    for (int i = 0; i < ops; i++) {
+        int x, y;
+        do x = below(t->p.registers); while (t->integer[x]);
+        do y = below(t->p.registers); while (t->integer[y]);
+        static const enum vec_code safe[] = {VEC_ADD, VEC_SUB, VEC_MUL, VEC_NEG, VEC_TANH, VEC_SIGMOID, VEC_ERF, VEC_RELU,
+                                             VEC_COPY, VEC_SCALE, VEC_SHIFT, VEC_FILL, VEC_ROW_SUM, VEC_ROW_MAX, VEC_ROW_GATHER};
+        enum vec_code code = safe[below(row_ops ? 15 : 12)];
+        if (code == VEC_ROW_GATHER) y = index;
+        bool binary = code <= VEC_DIV || code == VEC_ROW_GATHER;
+        int z = add_op(t, code, code == VEC_FILL ? -1 : x, binary ? y : -1, real(-2, 2));
+        if (code == VEC_MUL || code == VEC_ROW_SUM) add_op(t, VEC_TANH, z, -1, 0);  // keeps numbers small
+        if (t->p.ops > OPS - 3) break;
+    }
+    int stores = 1 + below(4);
+    for (int i = 0; i < stores; i++) {
+        int reg;
+        do reg = below(t->p.registers); while (t->integer[reg]);
+        if (i == 0) reg = t->p.registers - 1;
+        add_store(t, reg, (enum vec_store_kind)(i ? below(3) : 0));
+    }
+}
+
+static void test_random_programs(void **unused) {
+    (void)unused;
+    for (int round = 0; round < 1500; round++) {
+        struct trial t;
+        trial_begin(&t, 1 + below(9), 1 + below(below(4) ? 37 : 3), 1 + below(below(3) ? 20 : 130));
+        random_program(&t, true);
+        check(&t, round & 1);
+        trial_end(&t);
+    }
+}
+
+static void test_wide_rows(void **unused) {
+    (void)unused;
+    for (int round = 0; round < 40; round++) {
+        struct trial t;
+        trial_begin(&t, 1 + below(2), 1 + below(2), 9000 + below(20000));
+        random_program(&t, round % 2);
+        check(&t, below(2));
+        trial_end(&t);
+    }
+}
+
+static void test_tall_sums(void **unused) {
+    (void)unused;
+    static const int64_t shapes[][3] = {{3, 784, 10}, {2, 1000, 1}, {40, 17, 64}, {1, 5000, 3}, {9, 1, 17}, {5, 16, 33}};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        for (int round = 0; round < 4; round++) {
+            struct trial t;
+            trial_begin(&t, shapes[i][0], shapes[i][1], shapes[i][2]);
+            int x = add_load(&t, VEC_FULL, false), y = add_op(&t, VEC_ROW_MAX, x, -1, 0), z = add_op(&t, VEC_SUB, x, y, 0);
+            add_store(&t, z, VEC_SUM_ROWS);
+            add_store(&t, z, VEC_SUM_ALL);
+            add_store(&t, y, VEC_SUM_ROWS);
+            add_store(&t, y, VEC_SUM_ALL);
+            add_store(&t, z, VEC_STORE);
+            check(&t, round & 1);
+            trial_end(&t);
+        }
+}
+
+static void test_no_examples(void **unused) {
+    (void)unused;
+    struct vec_op op[] = {{VEC_EXP, 0, -1, 1, 0}, {VEC_ROW_SUM, 1, -1, 2, 0}};
+    struct vec_load load[] = {{0, true, true}};
+    struct vec_store store[] = {{1, VEC_SUM_ALL}, {2, VEC_SUM_ALL}, {1, VEC_STORE}};
+    struct vec_program p = {.ops = 2, .loads = 1, .stores = 3, .registers = 3, .op = op, .load = load, .store = store};
+    vec_prepare(&p);
+    void *scratch = memory_take(vec_scratch(&p, 5));
+    float sum[5] = {1, 1, 1, 1, 1}, one = 1, none = 7;
+    vec_run(&p, (struct vec_view[]){{NULL, 5, 5}}, (struct vec_view[]){{sum, 0, 0}, {&one, 0, 0}, {&none, 5, 5}}, 0, 1, 5, scratch);
+    for (int i = 0; i < 5; i++) assert_true(sum[i] == 0);
+    assert_true(one == 0);
+    assert_true(none == 7);
+    free(scratch);
+    vec_release(&p);
+}
+
+// f over n values
+static void apply(enum vec_code code, const float *x, float *y, int64_t n) {
+    struct vec_op op = {code, 0, -1, 1, 0};
+    struct vec_load load = {0, true, true};
+    struct vec_store store = {1, VEC_STORE};
+    struct vec_program p = {.ops = 1, .loads = 1, .stores = 1, .registers = 2, .op = &op, .load = &load, .store = &store};
+    vec_prepare(&p);
+    void *scratch = memory_take(vec_scratch(&p, n));
+    vec_run(&p, &(struct vec_view){(float *)(uintptr_t)x, 0, 0}, &(struct vec_view){y, 0, 0}, 1, 1, n, scratch);
+    free(scratch);
+    vec_release(&p);
+}
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+// Every 1009th float: exponents of all sizes, both signs.
+static void test_accuracy(void **unused) {
+    (void)unused;
+    static const struct {
+        enum vec_code code;
+        const char *name;
+        double (*f)(double);
+        double ulps;
+    } functions[] = {{VEC_EXP, "exp", exp, 2},   {VEC_LOG, "log", log, 2}, {VEC_TANH, "tanh", tanh, 3}, {VEC_SIGMOID, "sigmoid", sigmoid, 3},
+                     {VEC_ERF, "erf", erf, 3}, {VEC_SQRT, "sqrt", sqrt, .51}};
+    enum { N = 1 << 13 };
+    static float x[N], y[N];
+    for (size_t f = 0; f < sizeof functions / sizeof *functions; f++) {
+        double worst = 0;
+        float at = 0;
+        for (int64_t pattern = 0; pattern < INT64_C(1) << 32;) {
+            int n = 0;
+            for (; n < N && pattern < INT64_C(1) << 32; pattern += 1009) {
+                x[n] = float_of((int32_t)(uint32_t)pattern);
+                if (fabsf(x[n]) >= 0x1p-126f && isfinite(x[n])) n++;
+            }
+            apply(functions[f].code, x, y, n);
+            for (int i = 0; i < n; i++) {
+                double want = functions[f].f((double)x[i]);
+                if (isnan(want)) {
+                    assert_true(isnan(y[i]));
+                } else if (fabs(want) >= 0x1.ffffffp127) {
+                    assert_true((double)y[i] == (want > 0 ? INFINITY : -INFINITY) || (double)fabsf(y[i]) >= 0x1.fffffcp127);
+                } else if (fabs(want) < 0x1p-126) {
+                    assert_true((double)fabsf(y[i]) <= 0x1.0001p-126);
+                } else {
+                    int exponent;
+                    frexp(want, &exponent);
+                    double ulps = fabs((double)y[i] - want) / ldexp(1, exponent - 24);
+                    if (ulps > worst || isnan(ulps)) worst = isnan(ulps) ? INFINITY : ulps, at = x[i];
+                }
+            }
+        }
+        print_message("%s %s: %.2f ulp at %.9g\n", vec_isa(), functions[f].name, worst, (double)at);
+        assert_true(worst <= functions[f].ulps);
+    }
+}
+
+static void assert_same(float got, float want) {
+    if (isnan(want) ? isnan(got) : got == want) return;
+    fail_msg("%s: %g, expected %g", vec_isa(), (double)got, (double)want);
+}
+
+static void test_special_values(void **unused) {
+    (void)unused;
+    const float inf = INFINITY, nan = NAN;
+    float payload = float_of(0x7fc12345);  // a NaN with something in its low bits
+    const float x[] = {0, inf, -inf, nan, 1, -1, payload, -payload, 89, -104, 200, -200, 1e30f, -1e30f, 3e38f, -3e38f, 20, -20};
+    enum { N = sizeof x / sizeof *x };
+    static const struct {
+        enum vec_code code;
+        float want[6];  // of the first six
+    } rows[] = {
+        {VEC_EXP, {1, INFINITY, 0, NAN, 2.71828183f, .367879441f}},
+        {VEC_LOG, {-INFINITY, INFINITY, NAN, NAN, 0, NAN}},
+        {VEC_SQRT, {0, INFINITY, NAN, NAN, 1, NAN}},
+        {VEC_TANH, {0, 1, -1, NAN, .761594156f, -.761594156f}},
+        {VEC_SIGMOID, {.5f, 1, 0, NAN, .731058579f, .268941421f}},
+        {VEC_ERF, {0, 1, -1, NAN, .842700793f, -.842700793f}},
+        {VEC_RELU, {0, INFINITY, 0, NAN, 1, 0}},
+        {VEC_STEP, {0, 1, 0, 0, 1, 0}},
+        {VEC_SIGN, {0, 1, -1, 0, 1, -1}},
+        {VEC_NEG, {0, -INFINITY, INFINITY, NAN, -1, 1}},
+        {VEC_COPY, {0, INFINITY, -INFINITY, NAN, 1, -1}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        float y[N];
+        apply(rows[i].code, x, y, N);
+        for (int j = 0; j < 6; j++)
+            if (isfinite(rows[i].want[j]) && rows[i].want[j] != 0) {
+                assert_true(fabsf(y[j] - rows[i].want[j]) <= 3e-7f * fabsf(rows[i].want[j]));
+            } else {
+                assert_same(y[j], rows[i].want[j]);
+            }
+        bool counts = rows[i].code == VEC_STEP || rows[i].code == VEC_SIGN;
+        assert_true(counts ? y[6] == 0 && y[7] == 0 : isnan(y[6]) && isnan(y[7]));
+        if (rows[i].code == VEC_EXP) {
+            assert_same(y[8], inf), assert_same(y[10], inf), assert_same(y[12], inf), assert_same(y[14], inf);
+            assert_same(y[9], 0), assert_same(y[11], 0), assert_same(y[13], 0), assert_same(y[15], 0);
+        }
+        if (rows[i].code == VEC_TANH || rows[i].code == VEC_ERF) {
+            assert_same(y[10], 1), assert_same(y[11], -1), assert_same(y[16], 1), assert_same(y[17], -1);
+        }
+    }
+}
+
+// A maximum shows a NaN anywhere in the row; argmax finds the first of it, or the first of equal maxima.
+static void test_nan_and_ties_in_rows(void **unused) {
+    (void)unused;
+    struct vec_op op[] = {{VEC_ROW_MAX, 0, -1, 1, 0}, {VEC_ROW_ARGMAX, 0, -1, 2, 0}, {VEC_ROW_SUM, 0, -1, 3, 0}};
+    struct vec_load load[] = {{0, true, true}};
+    struct vec_store store[] = {{1, VEC_STORE}, {2, VEC_STORE}, {3, VEC_STORE}};
+    struct vec_program p = {.ops = 3, .loads = 1, .stores = 3, .registers = 4, .op = op, .load = load, .store = store};
+    vec_prepare(&p);
+    for (int cols = 1; cols < 80; cols++) {
+        void *scratch = memory_take(vec_scratch(&p, cols));
+        float *x = memory_take((size_t)(cols * cols) * sizeof(float)), *out = memory_take((size_t)(3 * cols) * sizeof(float));
+        for (int ties = 0; ties < 2; ties++) {
+            for (int i = 0; i < cols * cols; i++) x[i] = real(-5, -1);
+            for (int r = 0; r < cols; r++) {
+                x[r * cols + r] = ties ? -.5f : NAN;  // in every column once
+                if (r + 1 < cols) x[r * cols + r + 1 + below(cols - r - 1)] = -.5f;
+            }
+            vec_run(&p, &(struct vec_view){x, 0, cols},
+                    (struct vec_view[]){{out, 0, 1}, {out + cols, 0, 1}, {out + 2 * cols, 0, 1}}, 1, cols, cols, scratch);
+            for (int r = 0; r < cols; r++) {
+                assert_same(out[r], ties ? -.5f : NAN);
+                assert_int_equal(int_of(out[cols + r]), r);
+                assert_int_equal(isnan(out[2 * cols + r]), !ties);
+            }
+        }
+        free(scratch);
+        free(x);
+        free(out);
+    }
+    vec_release(&p);
+}
+
+// The same example gives the same bits alone, among others, and at any place among them.
+static void test_an_example_stands_by_itself(void **unused) {
+    (void)unused;
+    enum { MOST = 7 };
+    static const struct vec_op op[] = {
+        {VEC_ROW_MAX, 0, -1, 2, 0}, {VEC_SUB, 0, 2, 3, 0}, {VEC_EXP, 3, -1, 4, 0}, {VEC_ROW_SUM, 4, -1, 5, 0},
+        {VEC_DIV, 4, 5, 6, 0},      {VEC_MUL, 6, 1, 7, 0}, {VEC_ERF, 7, -1, 8, 0}, {VEC_TANH, 8, -1, 9, 0}};
+    static const struct vec_load load[] = {{0, true, true}, {1, false, true}};
+    static const struct vec_store store[] = {{9, VEC_STORE}, {7, VEC_SUM_ROWS}, {5, VEC_SUM_ROWS}, {5, VEC_STORE}};
+    struct vec_program p = {.ops = 8, .loads = 2, .stores = 4, .registers = 10, .op = (struct vec_op *)(uintptr_t)op,
+                            .load = (struct vec_load *)(uintptr_t)load, .store = (struct vec_store *)(uintptr_t)store};
+    vec_prepare(&p);
+    for (int round = 0; round < 60; round++) {
+        const int64_t rows = 1 + below(below(2) ? 300 : 20), cols = 1 + below(below(2) ? 70 : 20), size = rows * cols;
+        float *x = memory_take((size_t)(MOST * size) * sizeof(float)), *w = memory_take((size_t)cols * sizeof(float));
+        float *y[2], *sum[2], *one[2], *den[2];
+        for (int i = 0; i < 2; i++) {
+            y[i] = memory_take((size_t)(MOST * size) * sizeof(float));
+            sum[i] = memory_take((size_t)(MOST * cols) * sizeof(float));
+            one[i] = memory_take(MOST * sizeof(float));
+            den[i] = memory_take((size_t)(MOST * rows) * sizeof(float));
+        }
+        for (int64_t i = 0; i < MOST * size; i++) x[i] = real(-8, 8);
+        for (int64_t c = 0; c < cols; c++) w[c] = real(-2, 2);
+        void *scratch = memory_take(vec_scratch(&p, cols));
+        for (int i = 0; i < 2; i++) {
+            const int step = i ? 1 : MOST;  // all at once, then one at a time
+            for (int e = 0; e < MOST; e += step)
+                vec_run(&p, (struct vec_view[]){{x + e * size, size, cols}, {w, 0, 0}},
+                        (struct vec_view[]){{y[i] + e * size, size, cols}, {sum[i] + e * cols, cols, 0}, {one[i] + e, 1, 0}, {den[i] + e * rows, rows, 1}},
+                        step, rows, cols, scratch);
+        }
+        assert_memory_equal(y[0], y[1], (size_t)(MOST * size) * sizeof(float));
+        assert_memory_equal(sum[0], sum[1], (size_t)(MOST * cols) * sizeof(float));
+        assert_memory_equal(one[0], one[1], MOST * sizeof(float));
+        assert_memory_equal(den[0], den[1], (size_t)(MOST * rows) * sizeof(float));
+        // rows one by one
+        for (int64_t r = 0; r < MOST * rows; r++)
+            vec_run(&p, (struct vec_view[]){{x + r * cols, 0, 0}, {w, 0, 0}},
+                    (struct vec_view[]){{y[1] + r * cols, 0, 0}, {sum[1], 0, 0}, {one[1], 0, 0}, {den[1] + r, 0, 0}}, 1, 1, cols, scratch);
+        assert_memory_equal(y[0], y[1], (size_t)(MOST * size) * sizeof(float));
+        assert_memory_equal(den[0], den[1], (size_t)(MOST * rows) * sizeof(float));
+        for (int i = 0; i < 2; i++) free(y[i]), free(sum[i]), free(one[i]), free(den[i]);
+        free(x);
+        free(w);
+        free(scratch);
+    }
+    vec_release(&p);
+}
+
+static void test_long_sums_are_accurate(void **unused) {
+    (void)unused;
+    enum { N = 1000000 };
+    float *x = memory_take(N * sizeof(float)), out[2];
+    double sum = 0;
+    for (int i = 0; i < N; i++) sum += (double)(x[i] = real(0, 1));
+    for (int across = 0; across < 2; across++) {  // along one row, then over a million rows
+        struct vec_op op = {VEC_ROW_SUM, 0, -1, 1, 0};
+        struct vec_load load = {0, true, true};
+        struct vec_store store = {across ? 0 : 1, across ? VEC_SUM_ALL : VEC_STORE};
+        struct vec_program p = {.ops = across ? 0 : 1, .loads = 1, .stores = 1, .registers = across ? 1 : 2, .op = &op, .load = &load, .store = &store};
+        vec_prepare(&p);
+        const int64_t cols = across ? 2 : N, rows = N / cols;
+        void *scratch = memory_take(vec_scratch(&p, cols));
+        vec_run(&p, &(struct vec_view){x, 0, cols}, &(struct vec_view){out, 0, 0}, 1, rows, cols, scratch);
+        double got = across ? (double)out[0] + (double)out[1] : (double)out[0];
+        assert_true(fabs(got - sum) <= 1.5e-7 * sum);
+        free(scratch);
+        vec_release(&p);
+    }
+    free(x);
+}
+
+static int run_all(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_every_op_on_every_kind), cmocka_unit_test(test_random_programs),
+        cmocka_unit_test(test_wide_rows),              cmocka_unit_test(test_tall_sums),
+        cmocka_unit_test(test_no_examples),            cmocka_unit_test(test_accuracy),
+        cmocka_unit_test(test_special_values),         cmocka_unit_test(test_nan_and_ties_in_rows),
+        cmocka_unit_test(test_an_example_stands_by_itself), cmocka_unit_test(test_long_sums_are_accurate),
+    };
+    return cmocka_run_group_tests_name(vec_isa(), tests, NULL, NULL);
+}
+
+int main(void) {
+    static const char *const isa[] = {"avx512", "avx2", "baseline"};
+    int failed = 0;
+    for (int i = 0; i < 3; i++) {
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            setenv("ASSAY_ISA", isa[i], 1);
+            if (strcmp(vec_isa(), isa[i])) {
+                printf("%s: not on this machine\n", isa[i]);
+                exit(0);
+            }
+            exit(run_all() ? 1 : 0);
+        }
+        int status;
+        if (child < 0 || waitpid(child, &status, 0) != child || status) failed = 1;
+    }
+    return failed;
+}

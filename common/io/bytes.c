@@ -249,14 +249,18 @@ void bytes_hash(struct bytes *b) {
     b->hash = hash_new();
 }
 
-bool bytes_check(struct bytes *b, const char *sha256, struct error *e) {
+char *bytes_digest(struct bytes *b, char out[65]) {
     unsigned char digest[32];
-    char found[65];
     BUG_IF(!b->hash, "%s is not hashed", b->name);
     hash_end(b->hash, digest);
     b->hash = NULL;
-    hash_hex(digest, found);
-    return strcmp(found, sha256) == 0 || error_set(e, EXIT_INPUT, "%s: SHA-256 %s expected, %s found", b->name, sha256, found);
+    return hash_hex(digest, out);
+}
+
+bool bytes_check(struct bytes *b, const char *sha256, struct error *e) {
+    char found[65];
+    return strcmp(bytes_digest(b, found), sha256) == 0 ||
+           error_set(e, EXIT_INPUT, "%s: SHA-256 %s expected, %s found", b->name, sha256, found);
 }
 
 bool bytes_refuse_page(struct bytes *b, struct error *e) {

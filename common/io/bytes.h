@@ -30,8 +30,9 @@ bool bytes_skip(struct bytes *b, int64_t count, struct error *e);
 bool bytes_end(struct bytes *b, struct error *e);                // refuses bytes that are left over
 bool bytes_drain(struct bytes *b, struct error *e);              // takes whatever is left
 
-// Hashes everything taken from here on; bytes_check compares and says both digests (lower-case hex).
+// SHA-256, in lower-case hex, of everything taken from bytes_hash on. bytes_check compares and says both.
 void bytes_hash(struct bytes *b);
+char *bytes_digest(struct bytes *b, char out[65]);  // ends the hashing
 bool bytes_check(struct bytes *b, const char *sha256, struct error *e);
 
 // Says so if the first bytes are a web page: what a mirror that has moved likes to send.

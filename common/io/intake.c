@@ -9,7 +9,7 @@
 #include "../base/hash.h"
 #include "../base/opt.h"
 #include "../base/rng.h"
-#include "dataset.h"
+#include "record.h"
 
 size_t intake_image_bytes(const struct intake *in) {
     return (size_t)in->channels * (size_t)in->height * (size_t)in->width * dtype_size(in->dtype);
@@ -100,25 +100,21 @@ static bool take_classes(struct intake *in, int *to, struct error *e) {
 // ---- the other choices
 
 static bool leave_out(struct intake *in, struct error *e) {
-    struct dataset *d = dataset_open(in->choice.exclude, e);
-    if (!d) return false;
+    const struct dataset *d = in->choice.exclude;
     const char *source = blob_meta(d->blob, "assay.source");
-    bool good = true;
-    if (d->index && !source)
-        good = error_set(e, EXIT_INPUT, "%s: has an index and no assay.source to say of what", in->choice.exclude);
+    if (d->index && !source) return error_set(e, EXIT_INPUT, "%s: has an index and no assay.source to say of what", d->blob->source);
+    in->excluded = source ? source : d->blob->digest;
     unsigned char *keep = memory_take((size_t)in->total + 1);
     memset(keep, 1, (size_t)in->total);
-    for (int64_t i = 0; good && i < d->count; i++) {
+    for (int64_t i = 0; i < d->count; i++) {
         int64_t at = d->index ? d->index[i] : i;
         // A position beyond the source means another source: told as such once its digest is known.
         if (at < in->total) keep[at] = 0;
     }
-    for (int64_t i = 0; i < in->count; i++) keep[i] = keep[in->index[i]];  // index ascends, so this reads ahead of what it writes
+    for (int64_t i = 0; i < in->count; i++) keep[i] = keep[in->index[i]];  // index ascends: never reads what it has written
     retain(in, keep);
     free(keep);
-    snprintf(in->excluded, sizeof in->excluded, "%s", source ? source : d->blob->digest);
-    dataset_free(d);
-    return good;
+    return true;
 }
 
 static bool take_subset(struct intake *in, struct error *e) {
@@ -199,7 +195,7 @@ bool intake_begin(struct intake *in, int64_t total, const int64_t *label, struct
     if (!make_choice(in, e)) return false;
     if (__builtin_mul_overflow((size_t)in->count, image, &bytes)) return error_set(e, EXIT_INPUT, "images of %zu bytes are too many", image);
     in->x = memory_take(bytes);
-    if (in->part || in->excluded[0]) {
+    if (in->part || in->excluded) {
         in->hash = hash_new();
         hash_head(in->hash, "x", in->dtype, 4, (const int64_t[]){total, in->channels, in->height, in->width});
     }
@@ -225,9 +221,9 @@ bool intake_end(struct intake *in, struct error *e) {
     hash_end(in->hash, digest);
     in->hash = NULL;
     hash_hex(digest, in->source);
-    if (in->excluded[0] && strcmp(in->excluded, in->source) != 0)
+    if (in->excluded && strcmp(in->excluded, in->source) != 0)
         return error_set(e, EXIT_INPUT, "--exclude %s: is taken from another set (source %.12s... expected, %.12s... found)",
-                         in->choice.exclude, in->source, in->excluded);
+                         in->choice.exclude->blob->source, in->source, in->excluded);
     return true;
 }
 
@@ -239,4 +235,31 @@ void intake_free(struct intake *in) {
     free(in->y);
     free(in->x);
     memset(in, 0, sizeof *in);
+}
+
+struct blob *intake_blob(const struct intake *in, json_t *record) {
+    struct blob *b = blob_new("dataset");
+    json_t *names = json_array(), *counts = json_array();
+    blob_add(b, "x", in->dtype, 4, (const int64_t[]){in->count, in->channels, in->height, in->width}, in->x);
+    blob_add(b, "y", I64, 1, &in->count, in->y);
+    if (in->part) {
+        blob_add(b, "index", I64, 1, &in->count, in->index);
+        blob_set_meta(b, "assay.source", in->source);
+    }
+    int64_t *count = memory_zero((size_t)in->classes * sizeof *count);
+    for (int64_t i = 0; i < in->count; i++) count[in->y[i]]++;
+    for (int c = 0; c < in->classes; c++) {
+        json_array_append_new(counts, json_integer(count[c]));
+        if (in->class_name[c]) json_array_append_new(names, json_string(in->class_name[c]));
+    }
+    free(count);
+    record_int(record, "config.classes", in->classes);
+    if (json_array_size(names) == (size_t)in->classes)
+        record_set(record, "config.class_names", names);
+    else
+        json_decref(names);
+    record_int(record, "metrics.count", in->count);
+    record_set(record, "metrics.per_class", counts);
+    blob_set_record(b, record);
+    return b;
 }

@@ -7,13 +7,13 @@
 #ifndef ASSAY_IO_INTAKE_H
 #define ASSAY_IO_INTAKE_H
 
-#include "blob.h"
+#include "dataset.h"
 
 enum { INTAKE_CLASSES_MAX = 1000 };
 
 struct choice {
     const char *classes;   // numbers or names with commas between, or NULL: all; renumbered in this order
-    const char *exclude;   // data set whose examples are left out, or NULL
+    const struct dataset *exclude;  // whose examples are left out, or NULL
     const char *subset;    // a word of dataset_choose, or NULL
     int64_t per_class;     // that many of each class, at random; 0: all
     int64_t limit;         // the first so many of what is left; 0: all
@@ -39,7 +39,7 @@ struct intake {
     int64_t total, seen, kept;
     int64_t *label;  // [total]
     struct hash *hash;
-    char excluded[65];  // the source that `exclude` is a part of
+    const char *excluded;  // digest of the source that `exclude` is a part of
 };
 
 // Once, when shape and labels (copied) are known: makes the choice. Then every image of the source
@@ -50,5 +50,8 @@ bool intake_end(struct intake *in, struct error *e);
 void intake_free(struct intake *in);
 
 size_t intake_image_bytes(const struct intake *in);
+
+// A data set of what was taken, which borrows from `in`; classes and counts are added to `record`.
+struct blob *intake_blob(const struct intake *in, json_t *record);
 
 #endif

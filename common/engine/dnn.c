@@ -15,13 +15,13 @@
 #include "dnn_isa.h"
 #include "vec.h"
 
-// Input gradients of up to so many channels are our own loop: oneDNN's kernels block the channels by 16.
+// Convolutions of up to so many channels are our own loops: oneDNN's kernels block the channels by 16.
 enum { NARROW = 4 };
 
 struct dnn_conv {
     enum dnn_kind kind;
     struct dnn_shape shape;
-    bool bias;
+    bool bias, relu;
     bool narrow;  // our own loop; nothing of the library below
     dnnl_primitive_t conv;
     dnnl_primitive_t reorder;  // weights: PyTorch's layout to the library's, or back
@@ -57,7 +57,7 @@ static dnnl_memory_desc_t describe(int rank, const dnnl_dims_t dim, dnnl_format_
     return d;
 }
 
-static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_kind kind, bool relu, dnnl_primitive_desc_t hint)
+static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_kind kind, dnnl_primitive_desc_t hint)
 {
     const struct dnn_shape *s = &c->shape;
     const dnnl_dims_t strides = {s->stride, s->stride}, padding = {s->padding, s->padding};
@@ -81,7 +81,7 @@ static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_ki
     dnnl_primitive_attr_t attr;
     CHECK(dnnl_primitive_attr_create(&attr));
     CHECK(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
-    if (relu) {
+    if (kind == c->kind && c->relu) {
         dnnl_post_ops_t after;
         CHECK(dnnl_post_ops_create(&after));
         CHECK(dnnl_post_ops_append_eltwise(after, 1, dnnl_eltwise_relu, 0, 0));
@@ -94,11 +94,11 @@ static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_ki
     return p;
 }
 
-static void create(struct dnn_conv *c, bool relu)
+static void create(struct dnn_conv *c)
 {
     dnnl_primitive_desc_t forward = NULL;  // the library wants to see it before either gradient
-    if (c->kind != DNN_FORWARD) forward = describe_conv(c, DNN_FORWARD, false, NULL);
-    dnnl_primitive_desc_t p = describe_conv(c, c->kind, relu, forward);
+    if (c->kind != DNN_FORWARD) forward = describe_conv(c, DNN_FORWARD, NULL);
+    dnnl_primitive_desc_t p = describe_conv(c, c->kind, forward);
     c->weights = *dnnl_primitive_desc_query_md(p, c->kind == DNN_DW ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
     c->scratch = *dnnl_primitive_desc_query_md(p, dnnl_query_scratchpad_md, 0);
     CHECK(dnnl_primitive_create(&c->conv, p));
@@ -129,12 +129,13 @@ struct dnn_conv *dnn_conv_new(enum dnn_kind kind, const struct dnn_shape *s, boo
     c->kind = kind;
     c->shape = *s;
     c->bias = bias;
-    c->narrow = kind == DNN_DX && s->channels <= NARROW;
+    c->relu = relu;
+    c->narrow = s->channels <= NARROW;
     c->x = describe(4, (dnnl_dims_t){s->examples, s->channels, s->height, s->width}, dnnl_nhwc);
     c->y = describe(4, (dnnl_dims_t){s->examples, s->out_channels, s->out_height, s->out_width}, dnnl_nhwc);
     c->plain = describe(4, (dnnl_dims_t){s->out_channels, s->channels, s->kernel_height, s->kernel_width}, dnnl_oihw);
     c->tail = describe(1, (dnnl_dims_t){s->out_channels}, dnnl_a);
-    if (!c->narrow) create(c, relu);
+    if (!c->narrow) create(c);
     return c;
 }
 
@@ -148,14 +149,81 @@ void dnn_conv_free(struct dnn_conv *c)
     free(c);
 }
 
+// ---- few channels: sizes and weights of our own loops
+
+static int64_t taps(const struct dnn_shape *s)
+{
+    return (int64_t)s->kernel_height * s->kernel_width * s->channels;
+}
+
+static int64_t panels(const struct dnn_shape *s)
+{
+    return (s->out_channels + DNN_NARROW_PANEL - 1) / DNN_NARROW_PANEL * DNN_NARROW_PANEL;
+}
+
+static size_t narrow_floats(const struct dnn_conv *c)
+{
+    switch (c->kind) {
+    case DNN_FORWARD: return taps(&c->shape) * panels(&c->shape);
+    case DNN_DX: return taps(&c->shape) * c->shape.out_channels;
+    case DNN_DW: return (taps(&c->shape) + 1) * panels(&c->shape);
+    }
+    return 0;
+}
+
+static size_t narrow_scratch(const struct dnn_conv *c)
+{
+    const struct dnn_shape *s = &c->shape;
+    if (c->kind == DNN_DX || !s->padding) return 0;
+    return (size_t)(s->height + 2 * s->padding) * (s->width + 2 * s->padding) * s->channels * sizeof(float);
+}
+
+// Where weight [o, c, i, j] stands in the packed form.
+static int64_t narrow_place(const struct dnn_conv *c, int64_t o, int64_t channel, int64_t place)
+{
+    const struct dnn_shape *s = &c->shape;
+    if (c->kind == DNN_DX) return (channel * s->kernel_height * s->kernel_width + place) * s->out_channels + o;
+    return (place * s->channels + channel) * panels(s) + o;
+}
+
+static void narrow_pack(const struct dnn_conv *c, const float *weights, float *packed)
+{
+    const struct dnn_shape *s = &c->shape;
+    memset(packed, 0, narrow_floats(c) * sizeof *packed);
+    for (int64_t o = 0; o < s->out_channels; o++)
+        for (int64_t k = 0; k < s->channels; k++)
+            for (int64_t p = 0; p < s->kernel_height * s->kernel_width; p++) packed[narrow_place(c, o, k, p)] = *weights++;
+}
+
+static void narrow_unpack(const struct dnn_conv *c, const float *packed, float *weights)
+{
+    const struct dnn_shape *s = &c->shape;
+    for (int64_t o = 0; o < s->out_channels; o++)
+        for (int64_t k = 0; k < s->channels; k++)
+            for (int64_t p = 0; p < s->kernel_height * s->kernel_width; p++) *weights++ = packed[narrow_place(c, o, k, p)];
+}
+
+static void narrow_run(const struct dnn_conv *c, float *x, float *packed, float *bias, float *y, void *scratch)
+{
+    const struct dnn_shape *s = &c->shape;
+    switch (c->kind) {
+    case DNN_FORWARD: loops()->narrow_forward(s, x, packed, c->bias ? bias : NULL, c->relu, y, scratch); break;
+    case DNN_DX: loops()->narrow_dx(s, y, packed, x); break;
+    case DNN_DW:
+        loops()->narrow_dw(s, x, packed, y, scratch);
+        if (c->bias) memcpy(bias, packed + taps(s) * panels(s), s->out_channels * sizeof *bias);
+        break;
+    }
+}
+
 size_t dnn_conv_weight_floats(const struct dnn_conv *c)
 {
-    return dnnl_memory_desc_get_size(c->narrow ? &c->plain : &c->weights) / sizeof(float);
+    return c->narrow ? narrow_floats(c) : dnnl_memory_desc_get_size(&c->weights) / sizeof(float);
 }
 
 size_t dnn_conv_scratch(const struct dnn_conv *c)
 {
-    return c->narrow ? 0 : dnnl_memory_desc_get_size(&c->scratch);
+    return c->narrow ? narrow_scratch(c) : dnnl_memory_desc_get_size(&c->scratch);
 }
 
 // ---- running
@@ -187,10 +255,7 @@ void dnn_conv_pack(const struct dnn_conv *c, const float *weights, float *packed
 {
     BUG_IF(c->kind == DNN_DW, "weight gradients are unpacked");
     if (c->narrow) {
-        const struct dnn_shape *s = &c->shape;
-        const int filter = s->channels * s->kernel_height * s->kernel_width;
-        for (int i = 0; i < filter; i++)
-            for (int o = 0; o < s->out_channels; o++) packed[(int64_t)i * s->out_channels + o] = weights[(int64_t)o * filter + i];
+        narrow_pack(c, weights, packed);
         return;
     }
     struct call call = {0};
@@ -202,6 +267,10 @@ void dnn_conv_pack(const struct dnn_conv *c, const float *weights, float *packed
 void dnn_conv_unpack(const struct dnn_conv *c, const float *packed, float *weights)
 {
     BUG_IF(c->kind != DNN_DW, "only weight gradients are unpacked");
+    if (c->narrow) {
+        narrow_unpack(c, packed, weights);
+        return;
+    }
     struct call call = {0};
     call_add(&call, DNNL_ARG_FROM, &c->weights, packed);
     call_add(&call, DNNL_ARG_TO, &c->plain, weights);
@@ -211,7 +280,7 @@ void dnn_conv_unpack(const struct dnn_conv *c, const float *packed, float *weigh
 void dnn_conv_run(const struct dnn_conv *c, float *x, float *packed, float *bias, float *y, void *scratch)
 {
     if (c->narrow) {
-        loops()->narrow_dx(&c->shape, y, packed, x);
+        narrow_run(c, x, packed, bias, y, scratch);
         return;
     }
     // Per kind: x, weights, bias, y.

@@ -4,6 +4,9 @@
 #include "dnn_isa.h"
 
 #include <string.h>
+#if defined ISA_avx512
+#include <immintrin.h>
+#endif
 
 #if defined ISA_avx512
 enum { WIDTH = 64 };
@@ -16,19 +19,51 @@ enum { LANES = WIDTH / 4 };
 
 typedef float vf __attribute__((vector_size(WIDTH)));
 typedef int32_t vi __attribute__((vector_size(WIDTH)));
+#ifndef ISA_avx512
 typedef unsigned char vb __attribute__((vector_size(LANES)));
+#endif
 typedef float v8 __attribute__((vector_size(32)));
+
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")  // register arrays need constant indices
 
 // ---- vectors, whole or in part
 
-static inline vf load(const float *p)
+INLINE vf load(const float *p)
 {
     vf v;
     memcpy(&v, p, sizeof v);
     return v;
 }
 
-static inline vf load_some(const float *p, int count)
+// The first `count` lanes only, zeros in the others; count > 0 may exceed LANES.
+#if defined ISA_avx512
+INLINE __mmask16 first(int count)
+{
+    return (__mmask16)(count >= LANES ? 0xffff : (1 << count) - 1);
+}
+
+INLINE vf load_some(const float *p, int count)
+{
+    return (vf)_mm512_maskz_loadu_ps(first(count), p);
+}
+
+INLINE void store_some(float *p, vf v, int count)
+{
+    _mm512_mask_storeu_ps(p, first(count), (__m512)v);
+}
+
+INLINE vi load_bytes(const unsigned char *p, int count)
+{
+    return (vi)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first(count), p));
+}
+
+INLINE void store_bytes(unsigned char *p, vi v, int count)
+{
+    _mm512_mask_cvtepi32_storeu_epi8(p, first(count), (__m512i)v);
+}
+#else
+INLINE vf load_some(const float *p, int count)
 {
     if (count >= LANES) return load(p);
     vf v = {0};
@@ -36,30 +71,31 @@ static inline vf load_some(const float *p, int count)
     return v;
 }
 
-static inline void store_some(float *p, vf v, int count)
+INLINE void store_some(float *p, vf v, int count)
 {
     memcpy(p, &v, count >= LANES ? sizeof v : (size_t)count * sizeof *p);
 }
 
-static inline vi load_bytes(const unsigned char *p, int count)
+INLINE vi load_bytes(const unsigned char *p, int count)
 {
     vb b = {0};
     memcpy(&b, p, count >= LANES ? sizeof b : (size_t)count);
     return __builtin_convertvector(b, vi);
 }
 
-static inline void store_bytes(unsigned char *p, vi v, int count)
+INLINE void store_bytes(unsigned char *p, vi v, int count)
 {
     vb b = __builtin_convertvector(v, vb);
     memcpy(p, &b, count >= LANES ? sizeof b : (size_t)count);
 }
+#endif
 
-static inline vi choose_int(vi mask, vi yes, vi no)
+INLINE vi choose_int(vi mask, vi yes, vi no)
 {
     return (mask & yes) | (~mask & no);
 }
 
-static inline vf choose(vi mask, vf yes, vf no)
+INLINE vf choose(vi mask, vf yes, vf no)
 {
     return (vf)choose_int(mask, (vi)yes, (vi)no);
 }
@@ -82,7 +118,7 @@ static inline vf choose(vi mask, vf yes, vf no)
                 }
 
 // k is a constant at the usual calls, so the window's loops unroll.
-static inline void argmax_windows(const float *x, int n, int height, int width, int channels, int k, float *y,
+INLINE void argmax_windows(const float *x, int n, int height, int width, int channels, int k, float *y,
                                   unsigned char *index) {
     EACH_WINDOW({
         vf best = load_some(x + at, count);
@@ -100,7 +136,7 @@ static inline void argmax_windows(const float *x, int n, int height, int width, 
     })
 }
 
-static inline void gather_windows(const float *x, const unsigned char *index, int n, int height, int width,
+INLINE void gather_windows(const float *x, const unsigned char *index, int n, int height, int width,
                                   int channels, int k, float *y) {
     EACH_WINDOW({
         vi place = load_bytes(index + out, count);
@@ -112,7 +148,7 @@ static inline void gather_windows(const float *x, const unsigned char *index, in
     })
 }
 
-static inline void scatter_windows(const float *v, const unsigned char *index, int n, int height, int width,
+INLINE void scatter_windows(const float *v, const unsigned char *index, int n, int height, int width,
                                    int channels, int k, float *dx) {
     EACH_WINDOW({
         vi place = load_bytes(index + out, count);
@@ -153,24 +189,24 @@ static void pool_scatter(const float *v, const unsigned char *index, int n, int 
 // ---- transposes
 
 // An 8 x 8 tile in three rounds: pairs of rows, quads, halves.
-static inline void transpose_tile(const float *x, int64_t x_row, float *y, int64_t y_row)
+INLINE void transpose_tile(const float *x, int64_t x_row, float *y, int64_t y_row)
 {
     v8 a[8], b[8];
-    for (int i = 0; i < 8; i++) memcpy(&a[i], x + i * x_row, sizeof a[i]);
-    for (int i = 0; i < 8; i += 2) {
+    UNROLL for (int i = 0; i < 8; i++) memcpy(&a[i], x + i * x_row, sizeof a[i]);
+    UNROLL for (int i = 0; i < 8; i += 2) {
         b[i] = __builtin_shufflevector(a[i], a[i + 1], 0, 8, 2, 10, 4, 12, 6, 14);
         b[i + 1] = __builtin_shufflevector(a[i], a[i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
     }
-    for (int i = 0; i < 8; i += 4)
+    UNROLL for (int i = 0; i < 8; i += 4)
         for (int j = i; j < i + 2; j++) {
             a[j] = __builtin_shufflevector(b[j], b[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
             a[j + 2] = __builtin_shufflevector(b[j], b[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
         }
-    for (int j = 0; j < 4; j++) {
+    UNROLL for (int j = 0; j < 4; j++) {
         b[j] = __builtin_shufflevector(a[j], a[j + 4], 0, 1, 2, 3, 8, 9, 10, 11);
         b[j + 4] = __builtin_shufflevector(a[j], a[j + 4], 4, 5, 6, 7, 12, 13, 14, 15);
     }
-    for (int i = 0; i < 8; i++) memcpy(y + i * y_row, &b[i], sizeof b[i]);
+    UNROLL for (int i = 0; i < 8; i++) memcpy(y + i * y_row, &b[i], sizeof b[i]);
 }
 
 static void transpose(const float *x, int n, int64_t rows, int64_t cols, float *y)
@@ -191,10 +227,10 @@ static void transpose(const float *x, int n, int64_t rows, int64_t cols, float *
 // ---- convolutions of few channels: dx[p, c] = sum over taps t of dy[p - t, :] . w[c, t, :]
 
 // out[i]: the sum of a[i]'s lanes.
-static inline void sum_lanes(const vf a[8], float out[8])
+INLINE void sum_lanes(const vf a[8], float out[8])
 {
     v8 b[8];
-    for (int i = 0; i < 8; i++) {
+    UNROLL for (int i = 0; i < 8; i++) {
 #if defined ISA_avx512
         b[i] = __builtin_shufflevector(a[i], a[i], 0, 1, 2, 3, 4, 5, 6, 7) +
                __builtin_shufflevector(a[i], a[i], 8, 9, 10, 11, 12, 13, 14, 15);
@@ -204,10 +240,10 @@ static inline void sum_lanes(const vf a[8], float out[8])
         b[i] = __builtin_shufflevector(a[i], (vf){0}, 0, 1, 2, 3, 4, 5, 6, 7);
 #endif
     }
-    for (int i = 0; i < 4; i++)
+    UNROLL for (int i = 0; i < 4; i++)
         b[i] = __builtin_shufflevector(b[2 * i], b[2 * i + 1], 0, 8, 2, 10, 4, 12, 6, 14) +
                __builtin_shufflevector(b[2 * i], b[2 * i + 1], 1, 9, 3, 11, 5, 13, 7, 15);
-    for (int i = 0; i < 2; i++)
+    UNROLL for (int i = 0; i < 2; i++)
         b[i] = __builtin_shufflevector(b[2 * i], b[2 * i + 1], 0, 1, 8, 9, 4, 5, 12, 13) +
                __builtin_shufflevector(b[2 * i], b[2 * i + 1], 2, 3, 10, 11, 6, 7, 14, 15);
     b[0] = __builtin_shufflevector(b[0], b[1], 0, 1, 2, 3, 8, 9, 10, 11) +
@@ -215,46 +251,38 @@ static inline void sum_lanes(const vf a[8], float out[8])
     memcpy(out, &b[0], sizeof b[0]);
 }
 
-// One place of dx: all taps that meet dy, one by one. w is channel c's.
-static float dx_border(const struct dnn_shape *s, const float *dy, const float *w, int row, int col)
+// The taps that meet a place of dx along one axis: tap, tap + stride, ... at `at`, at - 1, ... of dy.
+struct meeting {
+    int tap, at;
+};
+
+static struct meeting meet(int place, int padding, int stride)
 {
-    const int O = s->out_channels;
-    vf sum = {0};
-    for (int i = 0; i < s->kernel_height; i++) {
-        const int r = row + s->padding - i;
-        if (r < 0 || r % s->stride || r / s->stride >= s->out_height) continue;
-        for (int j = 0; j < s->kernel_width; j++) {
-            const int q = col + s->padding - j;
-            if (q < 0 || q % s->stride || q / s->stride >= s->out_width) continue;
-            const float *g = dy + ((int64_t)(r / s->stride) * s->out_width + q / s->stride) * O;
-            const float *t = w + ((int64_t)i * s->kernel_width + j) * O;
-            for (int o = 0; o < O; o += LANES) sum += load_some(g + o, O - o) * load_some(t + o, O - o);
-        }
-    }
-    float total = 0;
-    for (int i = 0; i < LANES; i++) total += sum[i];
-    return total;
+    return (struct meeting){(place + padding) % stride, (place + padding) / stride};
 }
 
-// Eight neighbours of a row whose every column tap meets dy (stride 1): a weight is loaded once for eight.
-static inline void dx_inside(const struct dnn_shape *s, const float *dy, const float *w, int row, int col, float out[8])
+// Eight places of one row of dx, `stride` apart: the same taps meet them, and eight neighbours of dy meet each
+// tap, so a weight is loaded once for eight. Neighbours outside dy are left out; the caller drops places outside dx.
+INLINE void dx_block(const struct dnn_shape *s, const float *dy, const float *w, struct meeting row, struct meeting col,
+                     int O, float out[8])
 {
-    const int O = s->out_channels;
     vf sum[8] = {{0}};
-    for (int i = 0; i < s->kernel_height; i++) {
-        const int r = row + s->padding - i;
-        if (r < 0 || r >= s->out_height) continue;
-        for (int j = 0; j < s->kernel_width; j++) {
-            const float *g = dy + ((int64_t)r * s->out_width + col + s->padding - j) * O;
+    for (int i = row.tap, r = row.at; i < s->kernel_height && r >= 0; i += s->stride, r--) {
+        if (r >= s->out_height) continue;
+        for (int j = col.tap, q = col.at; j < s->kernel_width; j += s->stride, q--) {
+            const float *g = dy + ((int64_t)r * s->out_width + q) * O;
             const float *t = w + ((int64_t)i * s->kernel_width + j) * O;
-            int o = 0;
-            for (; o + LANES <= O; o += LANES) {
-                const vf weight = load(t + o);
-                for (int p = 0; p < 8; p++) sum[p] += load(g + p * O + o) * weight;
-            }
-            if (o < O) {
-                const vf weight = load_some(t + o, O - o);
-                for (int p = 0; p < 8; p++) sum[p] += load_some(g + p * O + o, O - o) * weight;
+            if (q >= 0 && q + 8 <= s->out_width) {
+                for (int o = 0; o < O; o += LANES) {
+                    const vf weight = load_some(t + o, O - o);
+                    UNROLL for (int p = 0; p < 8; p++) sum[p] += load_some(g + p * O + o, O - o) * weight;
+                }
+            } else {
+                for (int o = 0; o < O; o += LANES) {
+                    const vf weight = load_some(t + o, O - o);
+                    UNROLL for (int p = 0; p < 8; p++)
+                        if (q + p >= 0 && q + p < s->out_width) sum[p] += load_some(g + p * O + o, O - o) * weight;
+                }
             }
         }
     }
@@ -263,29 +291,166 @@ static inline void dx_inside(const struct dnn_shape *s, const float *dy, const f
 
 static void narrow_dx(const struct dnn_shape *s, const float *dy, const float *w, float *dx)
 {
-    const int C = s->channels, O = s->out_channels;
-    const int64_t filter = (int64_t)s->kernel_height * s->kernel_width * O;
-    // Columns [from, to) see every tap.
-    int from = s->kernel_width - 1 - s->padding, to = s->out_width - s->padding;
-    if (from < 0) from = 0;
-    if (to > s->width) to = s->width;
-    if (s->stride != 1) to = from = 0;
+    const int C = s->channels, O = s->out_channels, filter = s->kernel_height * s->kernel_width * O;
     for (int e = 0; e < s->examples; e++) {
-        for (int row = 0; row < s->height; row++)
+        for (int r = 0; r < s->height; r++)
             for (int c = 0; c < C; c++) {
-                float *out = dx + (int64_t)row * s->width * C + c;
-                const float *filters = w + c * filter;
-                int col = 0;
-                for (; col < from && col < s->width; col++) out[(int64_t)col * C] = dx_border(s, dy, filters, row, col);
-                for (; col + 8 <= to; col += 8) {
-                    float eight[8];
-                    dx_inside(s, dy, filters, row, col, eight);
-                    for (int p = 0; p < 8; p++) out[(int64_t)(col + p) * C] = eight[p];
+                const struct meeting row = meet(r, s->padding, s->stride);
+                float *out = dx + (int64_t)r * s->width * C + c;
+                for (int phase = 0; phase < s->stride; phase++) {
+                    struct meeting col = meet(phase, s->padding, s->stride);
+                    for (int first = phase; first < s->width; first += 8 * s->stride, col.at += 8) {
+                        float eight[8];
+                        if (O == 32) dx_block(s, dy, w + c * filter, row, col, 32, eight);
+                        else dx_block(s, dy, w + c * filter, row, col, O, eight);
+                        for (int p = 0, at = first; p < 8 && at < s->width; p++, at += s->stride) out[at * C] = eight[p];
+                    }
                 }
-                for (; col < s->width; col++) out[(int64_t)col * C] = dx_border(s, dy, filters, row, col);
             }
         dy += (int64_t)s->out_height * s->out_width * O;
         dx += (int64_t)s->height * s->width * C;
+    }
+}
+
+// ---- and their forward pass and weight gradient, on rows of x with their padding around
+//
+// A tap is one of the kernel's kh kw C places; a tap's element of x lies at a fixed distance from its window's
+// first. Weights are [taps, panels of PANEL outputs]. Registers hold AHEAD windows or TAPS taps times one panel.
+
+enum {
+    VECTORS = WIDTH == 64 ? 2 : 1,
+    PANEL = DNN_NARROW_PANEL,
+    STEP = VECTORS * LANES,
+    AHEAD = 7,  // divides 28, 14 and 7
+    TAPS = 9,
+};
+
+// The example with its padding, or the example itself where it has none.
+static const float *pad(const struct dnn_shape *s, const float *x, float *padded)
+{
+    if (!s->padding) return x;
+    const size_t line = (size_t)s->width * s->channels, margin = (size_t)s->padding * s->channels;
+    float *out = padded;
+    memset(out, 0, s->padding * (line + 2 * margin) * sizeof *out), out += s->padding * (line + 2 * margin);
+    for (int r = 0; r < s->height; r++, x += line) {
+        memset(out, 0, margin * sizeof *out), out += margin;
+        memcpy(out, x, line * sizeof *out), out += line;
+        memset(out, 0, margin * sizeof *out), out += margin;
+    }
+    memset(out, 0, s->padding * (line + 2 * margin) * sizeof *out);
+    return padded;
+}
+
+// `count` windows, C stride apart in x, times STEP outputs of which `width` exist.
+INLINE void forward_block(const struct dnn_shape *s, const float *x, int64_t line, const float *w, int64_t panels,
+                                 const float *bias, bool relu, float *y, int count, int width)
+{
+    const int across = s->stride * s->channels, run = s->kernel_width * s->channels;
+    vf sum[AHEAD][VECTORS];
+    UNROLL for (int v = 0; v < VECTORS; v++) {
+        const vf start = bias && v * LANES < width ? load_some(bias + v * LANES, width - v * LANES) : (vf){0};
+        UNROLL for (int p = 0; p < count; p++) sum[p][v] = start;
+    }
+    for (int i = 0; i < s->kernel_height; i++)
+        for (int j = 0; j < run; j++, w += panels) {
+            const float *from = x + i * line + j;
+            vf weight[VECTORS];
+            UNROLL for (int v = 0; v < VECTORS; v++) weight[v] = load(w + v * LANES);
+            UNROLL for (int p = 0; p < count; p++)
+                UNROLL for (int v = 0; v < VECTORS; v++) sum[p][v] += from[p * across] * weight[v];
+        }
+    UNROLL for (int p = 0; p < count; p++)
+        UNROLL for (int v = 0; v < VECTORS; v++) {
+            // A NaN stays one.
+            if (relu) sum[p][v] = (vf)(~(sum[p][v] <= 0) & (vi)sum[p][v]);
+            if (v * LANES < width) store_some(y + (int64_t)p * s->out_channels + v * LANES, sum[p][v], width - v * LANES);
+        }
+}
+
+static void narrow_forward(const struct dnn_shape *s, const float *x, const float *w, const float *bias, bool relu,
+                           float *y, float *padded)
+{
+    const int C = s->channels, O = s->out_channels, Q = s->out_width;
+    const int64_t line = (int64_t)(s->width + 2 * s->padding) * C, panels = (O + PANEL - 1) / PANEL * PANEL;
+    for (int e = 0; e < s->examples; e++) {
+        const float *image = pad(s, x, padded);
+        for (int r = 0; r < s->out_height; r++)
+            for (int o = 0; o < O; o += STEP) {
+                const float *from = image + r * s->stride * line, *b = bias ? bias + o : NULL;
+                float *to = y + (int64_t)r * Q * O + o;
+                const int width = O - o;
+                // The last AHEAD windows may overlap those before: the same sums in the same order.
+                for (int q = 0; q < Q; q += AHEAD) {
+                    if (Q < AHEAD) {
+                        for (q = 0; q < Q; q++)
+                            forward_block(s, from + q * s->stride * C, line, w + o, panels, b, relu, to + q * O, 1, width);
+                        break;
+                    }
+                    const int64_t at = q + AHEAD <= Q ? q : Q - AHEAD;
+                    if (width >= STEP)
+                        forward_block(s, from + at * s->stride * C, line, w + o, panels, b, relu, to + at * O, AHEAD, STEP);
+                    else
+                        forward_block(s, from + at * s->stride * C, line, w + o, panels, b, relu, to + at * O, AHEAD, width);
+                }
+            }
+        x += (int64_t)s->height * s->width * C;
+        y += (int64_t)s->out_height * Q * O;
+    }
+}
+
+// TAPS taps of one example's weight gradient, added to dw; with `bias` the sum of dy too.
+INLINE void dw_block(const struct dnn_shape *s, const float *x, int64_t line, const int64_t *tap, const float *dy,
+                            float *const *dw, float *bias, int width)
+{
+    const int across = s->stride * s->channels;
+    vf sum[TAPS][VECTORS], total[VECTORS];
+    UNROLL for (int v = 0; v < VECTORS; v++) {
+        UNROLL for (int t = 0; t < TAPS; t++) sum[t][v] = load(dw[t] + v * LANES);
+        total[v] = bias ? load(bias + v * LANES) : (vf){0};
+    }
+    for (int r = 0; r < s->out_height; r++) {
+        const float *from = x + r * s->stride * line;
+        for (int q = 0; q < s->out_width; q++, from += across, dy += s->out_channels) {
+            vf g[VECTORS];
+            UNROLL for (int v = 0; v < VECTORS; v++) {
+                g[v] = v * LANES < width ? load_some(dy + v * LANES, width - v * LANES) : (vf){0};
+                if (bias) total[v] += g[v];
+            }
+            UNROLL for (int t = 0; t < TAPS; t++)
+                UNROLL for (int v = 0; v < VECTORS; v++) sum[t][v] += from[tap[t]] * g[v];
+        }
+    }
+    UNROLL for (int v = 0; v < VECTORS; v++) {
+        UNROLL for (int t = 0; t < TAPS; t++) store_some(dw[t] + v * LANES, sum[t][v], LANES);
+        if (bias) store_some(bias + v * LANES, total[v], LANES);
+    }
+}
+
+static void narrow_dw(const struct dnn_shape *s, const float *x, float *dw, const float *dy, float *padded)
+{
+    const int C = s->channels, O = s->out_channels, run = s->kernel_width * C, taps = s->kernel_height * run;
+    const int64_t line = (int64_t)(s->width + 2 * s->padding) * C, panels = (O + PANEL - 1) / PANEL * PANEL;
+    float spare[STEP];
+    float *const bias = dw + taps * panels;
+    memset(dw, 0, (size_t)((taps + 1) * panels) * sizeof *dw);
+    for (int e = 0; e < s->examples; e++) {
+        const float *image = pad(s, x, padded);
+        for (int o = 0; o < O; o += STEP)
+            for (int t = 0; t < taps; t += TAPS) {
+                int64_t tap[TAPS];
+                float *at[TAPS];
+                for (int i = 0; i < TAPS; i++) {
+                    const bool is = t + i < taps;
+                    tap[i] = is ? (t + i) / run * line + (t + i) % run : 0;
+                    at[i] = is ? dw + (t + i) * panels + o : spare;
+                }
+                if (t + TAPS > taps) memset(spare, 0, sizeof spare);
+                if (O - o >= STEP && t) dw_block(s, image, line, tap, dy + o, at, NULL, STEP);
+                else if (O - o >= STEP) dw_block(s, image, line, tap, dy + o, at, bias + o, STEP);
+                else dw_block(s, image, line, tap, dy + o, at, t ? NULL : bias + o, O - o);
+            }
+        x += (int64_t)s->height * s->width * C;
+        dy += (int64_t)s->out_height * s->out_width * O;
     }
 }
 
@@ -296,5 +461,7 @@ const struct dnn_loops NAME(ISA) = {
     .pool_gather = pool_gather,
     .pool_scatter = pool_scatter,
     .transpose = transpose,
+    .narrow_forward = narrow_forward,
     .narrow_dx = narrow_dx,
+    .narrow_dw = narrow_dw,
 };

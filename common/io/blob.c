@@ -35,19 +35,6 @@ struct blob_memory {
 
 // ---- messages
 
-// "47 040 000"
-static const char *grouped(uint64_t n, char out[32])
-{
-    char plain[24];
-    int length = snprintf(plain, sizeof plain, "%llu", (unsigned long long)n), at = 0;
-    for (int i = 0; i < length; i++) {
-        if (i && (length - i) % 3 == 0) out[at++] = ' ';
-        out[at++] = plain[i];
-    }
-    out[at] = 0;
-    return out;
-}
-
 static bool refuse(const char *source, struct error *e, const char *format, va_list list)
 {
     char text[sizeof e->text];
@@ -281,10 +268,10 @@ static bool read_span(const struct blob_stream *s, const char *name, const json_
     span->end = (uint64_t)json_integer_value(end);
     char a[32], b[32], text[128];
     if (span->end < span->begin)
-        return stream_refuse(s, e, "tensor %s: data_offsets end at %s before they begin at %s", name, grouped(span->end, a), grouped(span->begin, b));
+        return stream_refuse(s, e, "tensor %s: data_offsets end at %s before they begin at %s", name, tensor_size_text(span->end, a), tensor_size_text(span->begin, b));
     if (span->end - span->begin != bytes)
         return stream_refuse(s, e, "tensor %s: %s %s takes %s bytes, its data_offsets hold %s", name, dtype_name(t->dtype),
-                             tensor_shape_text(t, text), grouped(bytes, a), grouped(span->end - span->begin, b));
+                             tensor_shape_text(t, text), tensor_size_text(bytes, a), tensor_size_text(span->end - span->begin, b));
     return true;
 }
 
@@ -318,10 +305,10 @@ static bool read_spans(const struct blob_stream *s, const json_t *header, struct
     for (int i = 0; i < *count; i++) {
         if (spans[i].begin < cursor)
             return stream_refuse(s, e, "tensor %s: overlaps %s: offset %s expected, %s found", spans[i].tensor.name,
-                                 i ? spans[i - 1].tensor.name : "", grouped(cursor, x), grouped(spans[i].begin, y));
+                                 i ? spans[i - 1].tensor.name : "", tensor_size_text(cursor, x), tensor_size_text(spans[i].begin, y));
         if (spans[i].begin > cursor)
             return stream_refuse(s, e, "tensor %s: a hole before it: offset %s expected, %s found", spans[i].tensor.name,
-                                 grouped(cursor, x), grouped(spans[i].begin, y));
+                                 tensor_size_text(cursor, x), tensor_size_text(spans[i].begin, y));
         cursor = spans[i].end;
     }
     return true;
@@ -448,13 +435,13 @@ static json_t *read_header(struct blob_stream *s, bool *end, struct error *e)
     if (got < sizeof prefix) return stream_refuse(s, e, "8 bytes of header length expected, %d there", (int)got), NULL;
     for (int i = 7; i >= 0; i--) size = size << 8 | prefix[i];
     if (size > HEADER_MAX)
-        return stream_refuse(s, e, "a header of %s bytes announced, the limit is %s; is it a safetensors file?", grouped(size, a),
-                             grouped(HEADER_MAX, b)), NULL;
+        return stream_refuse(s, e, "a header of %s bytes announced, the limit is %s; is it a safetensors file?", tensor_size_text(size, a),
+                             tensor_size_text(HEADER_MAX, b)), NULL;
     char *text = take(s, size, &got, e);
     if (!text) return NULL;
     json_t *header = NULL;
     if (got < size)
-        stream_refuse(s, e, "%s bytes of header expected, %s there", grouped(size, a), grouped(got, b));
+        stream_refuse(s, e, "%s bytes of header expected, %s there", tensor_size_text(size, a), tensor_size_text(got, b));
     else if (size == 0)
         stream_refuse(s, e, "a header that begins with '{' expected, 0 bytes of header found");
     else if (text[0] != '{')
@@ -477,7 +464,7 @@ static bool read_data(struct blob_stream *s, struct blob *b, const struct span *
         b->memory = memory;
         char x[32], y[32];
         if (got < size)
-            return stream_refuse(s, e, "%s bytes of %s expected, %s there", grouped(size, x), spans[i].tensor.name, grouped(got, y));
+            return stream_refuse(s, e, "%s bytes of %s expected, %s there", tensor_size_text(size, x), spans[i].tensor.name, tensor_size_text(got, y));
         b->tensor[b->count] = spans[i].tensor;
         b->tensor[b->count++].data = memory->data;
     }
@@ -590,6 +577,16 @@ struct blob *blob_new(const char *kind)
     struct blob *b = blob_empty("new blob");
     b->metadata = json_object();
     if (kind && *kind) blob_set_meta(b, "assay.kind", kind);
+    return b;
+}
+
+struct blob *blob_like(const struct blob *from)
+{
+    struct blob *b = blob_new(NULL);
+    json_object_update(b->metadata, from->metadata);
+    b->kind = *from->kind ? blob_meta(b, "assay.kind") : "";
+    b->record = json_deep_copy(from->record);
+    b->lineage = json_deep_copy(from->lineage);
     return b;
 }
 
@@ -713,7 +710,7 @@ static char *header_text(const struct blob *b, const struct tensor *const *order
     return text;
 }
 
-bool blob_write(struct blob *b, const char *path, struct error *e)
+bool blob_emit(struct blob *b, struct out *o, struct error *e)
 {
     blob_compute_digest(b);
     const struct tensor **order = memory_take((size_t)(b->count + 1) * sizeof *order);
@@ -721,19 +718,22 @@ bool blob_write(struct blob *b, const char *path, struct error *e)
     qsort(order, (size_t)b->count, sizeof *order, by_layout);
 
     size_t size;
-    char *header = header_text(b, order, &size), a[32], m[32];
-    bool good = size - 8 <= HEADER_MAX;
-    if (!good)
-        error_set(e, EXIT_INPUT, "%s: its header would take %s bytes, the limit is %s", path ? path : "standard output",
-                  grouped(size - 8, a), grouped(HEADER_MAX, m));
-    struct out *o = good ? out_open(path, true, e) : NULL;
-    good = o && out_write(o, header, size, e);
+    char *header = header_text(b, order, &size), found[32], most[32];
+    bool good = size - 8 <= HEADER_MAX ||
+                error_set(e, EXIT_INPUT, "the header of the blob to write would take %s bytes, the limit is %s",
+                          tensor_size_text(size - 8, found), tensor_size_text(HEADER_MAX, most));
+    good = good && out_write(o, header, size, e);
     for (int i = 0; good && i < b->count; i++) good = out_write(o, order[i]->data, tensor_bytes(order[i]), e);
-    if (good)
-        good = out_close(o, e);
-    else if (o)
-        out_drop(o);
     free(header);
     free(order);
     return good;
+}
+
+bool blob_write(struct blob *b, const char *path, struct error *e)
+{
+    struct out *o = out_open(path, true, e);
+    if (!o) return false;
+    if (blob_emit(b, o, e)) return out_close(o, e);
+    out_drop(o);
+    return false;
 }

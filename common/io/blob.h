@@ -58,6 +58,11 @@ void blob_set_record(struct blob *b, const json_t *record);  // copied
 // `options` is an object of the options that affect the result (paths never, their digests instead); its
 // "seed", where there is one, becomes the entry's. The inputs' digests are added here.
 void blob_set_lineage(struct blob *b, const char *program, const json_t *options, const struct blob *const *inputs, int count);
+// A blob under construction with the kind, metadata, record and lineage of another and no tensors.
+struct blob *blob_like(const struct blob *from);
+// Seals and writes behind what `o` holds already: several blobs make a stream.
+struct out;
+bool blob_emit(struct blob *b, struct out *o, struct error *e);
 // Seals and writes. path NULL or "-": standard output. Atomic for files (out.h).
 bool blob_write(struct blob *b, const char *path, struct error *e);
 

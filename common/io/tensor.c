@@ -110,6 +110,18 @@ char *tensor_shape_text(const struct tensor *t, char *out)
     return shape_text(t->rank, t->dim, out);
 }
 
+char *tensor_size_text(uint64_t size, char *out)
+{
+    char plain[24];
+    int length = snprintf(plain, sizeof plain, "%llu", (unsigned long long)size), at = 0;
+    for (int i = 0; i < length; i++) {
+        if (i && (length - i) % 3 == 0) out[at++] = ' ';
+        out[at++] = plain[i];
+    }
+    out[at] = 0;
+    return out;
+}
+
 bool tensor_expect(const struct tensor *t, enum dtype d, int rank, const int64_t *dim, struct error *e)
 {
     bool fits = t->dtype == d && t->rank == rank;

@@ -29,6 +29,8 @@ size_t tensor_bytes(const struct tensor *t);
 double tensor_value(const struct tensor *t, int64_t i);  // element i as a double, whatever the dtype (I64 rounds)
 // "[3, 28, 28]" into out (128 bytes), for messages.
 char *tensor_shape_text(const struct tensor *t, char *out);
+// "47 040 000" into out (32 bytes), for messages that name sizes.
+char *tensor_size_text(uint64_t size, char *out);
 // Says "tensor x: U8 [N, 1, 28, 28] expected, F32 [3] found". A dim of -1 matches any size.
 bool tensor_expect(const struct tensor *t, enum dtype d, int rank, const int64_t *dim, struct error *e);
 

@@ -29,6 +29,11 @@ typedef float loose_quad __attribute__((vector_size(16), aligned(4), may_alias))
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
+INLINE int64_t least(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 // The first `count` floats at p (all of a vector where count >= WIDTH, none where it is <= 0), else zero.
 INLINE vec load_part(const float *p, int count)
 {
@@ -66,11 +71,12 @@ INLINE vec relu(vec x)
     return (vec)((ints)x & ~(x < 0));  // NaN is not less than 0: it stays
 }
 
-INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c)
+INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c, int64_t next)
 {
     const int vectors = strips * LANES, columns = g->columns;
     const int64_t row = g->a.row, col = g->a.col, strip = g->strip, ldc = g->ldc;
     const float *b = g->b;
+    const int64_t ahead = next;
     vec sum[ROWS][VECTORS];
 
     if (g->add) {
@@ -90,6 +96,7 @@ INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *
             UNROLL for (int v = 0; v < vectors; v++) sum[r][v] += x * bv[v];
         }
         a += col;
+        __builtin_prefetch(b + ahead, 0, 2);
         b += GEMM_STRIP;
     }
 
@@ -110,8 +117,8 @@ INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *
 }
 
 #define TILE(rows, strips) \
-    static void tile_##rows##x##strips(const struct gemm_block *g, const float *a, float *c) \
-    { tile(rows, strips, g, a, c); }
+    static void tile_##rows##x##strips(const struct gemm_block *g, const float *a, float *c, int64_t next) \
+    { tile(rows, strips, g, a, c, next); }
 #define TILES(strips) TILE(1, strips) TILE(2, strips) MORE_TILES(strips)
 #define TILE_ROW(strips) {tile_1x##strips, tile_2x##strips, MORE_NAMES(strips)}
 #if defined ISA_avx512
@@ -131,7 +138,7 @@ TILES(2)
 TILES(3)
 #endif
 
-static void (*const tiles[STRIPS][ROWS])(const struct gemm_block *, const float *, float *) = {
+static void (*const tiles[STRIPS][ROWS])(const struct gemm_block *, const float *, float *, int64_t) = {
     TILE_ROW(1),
 #if defined ISA_avx512
     TILE_ROW(2), TILE_ROW(3),
@@ -139,15 +146,48 @@ static void (*const tiles[STRIPS][ROWS])(const struct gemm_block *, const float 
 };
 
 // Rows in tiles of nearly equal height: a tile of one row alone would wait for its own sums.
+INLINE int64_t next_tile(int64_t left)
+{
+    const int64_t tiles_left = (left + ROWS - 1) / ROWS;
+    return (left + tiles_left - 1) / tiles_left;
+}
+
 static void block(const struct gemm_block *g)
 {
     const int strips = (g->columns + GEMM_STRIP - 1) / GEMM_STRIP;
-    int64_t left = (g->m + ROWS - 1) / ROWS;
+    const float *a = g->a.at;
+    int64_t rows;
 
-    for (int64_t i = 0; i < g->m; left--) {
-        const int64_t rows = (g->m - i + left - 1) / left;
-        tiles[strips - 1][rows - 1](g, g->a.at + i * g->a.row, g->c + i * g->ldc);
-        i += rows;
+    // The first tiles fetch what comes next, a strip each, while the sums run.
+    int ahead = g->next ? strips : 0;
+    for (int64_t i = 0; i < g->m; i += rows) {
+        rows = next_tile(g->m - i);
+        tiles[strips - 1][rows - 1](g, a, g->c + i * g->ldc, ahead > 0 ? g->next - g->b + (strips - ahead) * g->strip : 0);
+        ahead--;
+        a += g->tile ? g->tile : rows * g->a.row;
+    }
+}
+
+// Copies A tile by tile: [k][ROWS] where its rows lie side by side, otherwise [ROWS][k].
+static void gather(struct gemm_block *g, float *room)
+{
+    const struct gemm_matrix a = g->a;
+    const bool flat = a.row == 1;
+    const int64_t row = flat ? 1 : g->k, col = flat ? ROWS : 1;
+    int64_t rows;
+
+    g->a = (struct gemm_matrix){room, row, col};
+    g->tile = ROWS * g->k;
+    for (int64_t i = 0; i < g->m; i += rows, room += g->tile) {
+        const float *from = a.at + i * a.row;
+        rows = next_tile(g->m - i);
+        if (a.col == 1)
+            for (int64_t r = 0; r < rows; r++) memcpy(room + r * g->k, from + r * a.row, sizeof(float) * (size_t)g->k);
+        else if (flat && rows == ROWS)
+            for (int64_t k = 0; k < g->k; k++) memcpy(room + k * ROWS, from + k * a.col, sizeof(float) * ROWS);
+        else
+            for (int64_t r = 0; r < rows; r++)
+                for (int64_t k = 0; k < g->k; k++) room[r * row + k * col] = from[r * a.row + k * a.col];
     }
 }
 
@@ -165,25 +205,43 @@ INLINE void pack_quad(float *strip, const float *b, int64_t col)
     *(loose_quad *)(strip + 3 * GEMM_STRIP) = __builtin_shufflevector(xy2, zw2, 2, 3, 6, 7);
 }
 
-static void pack(float *strip, struct gemm_matrix b, int64_t k, int columns)
+// Rows of B side by side: a few at a time, so that both sides are read and written in runs.
+static void pack_rows(float *strips, int64_t stride, struct gemm_matrix b, int64_t k, int64_t n)
 {
-    int64_t kk = 0;
+    enum { RUN = 8 };
+    for (int64_t from = 0; from < k; from += RUN) {
+        const int64_t to = least(from + RUN, k);
+        float *strip = strips;
+        for (int64_t j = 0; j < n; j += GEMM_STRIP, strip += stride)
+            for (int64_t kk = from; kk < to; kk++)
+                UNROLL for (int v = 0; v < LANES; v++)
+                    *(loose_vec *)(strip + kk * GEMM_STRIP + v * WIDTH) =
+                        load_part(b.at + kk * b.row + j + v * WIDTH, (int)least(n - j, GEMM_STRIP) - v * WIDTH);
+    }
+}
 
+static void pack(float *strips, int64_t stride, struct gemm_matrix b, int64_t k, int64_t n)
+{
     if (b.col == 1) {
-        for (; kk < k; kk++)
-            for (int v = 0; v < LANES; v++)
-                *(loose_vec *)(strip + kk * GEMM_STRIP + v * WIDTH) =
-                    load_part(b.at + kk * b.row + v * WIDTH, columns - v * WIDTH);
+        pack_rows(strips, stride, b, k, n);
         return;
     }
-    if (b.row == 1 && columns == GEMM_STRIP)
-        for (; kk + 4 <= k; kk += 4)
-            for (int j = 0; j < GEMM_STRIP; j += 4) pack_quad(strip + kk * GEMM_STRIP + j, b.at + kk + j * b.col, b.col);
-    for (; kk < k; kk++)
-        for (int j = 0; j < GEMM_STRIP; j++)
-            strip[kk * GEMM_STRIP + j] = j < columns ? b.at[kk * b.row + j * b.col] : 0;
+    for (int64_t j = 0; j < n; j += GEMM_STRIP, strips += stride) {
+        const int columns = (int)least(n - j, GEMM_STRIP);
+        const float *at = b.at + j * b.col;
+        int64_t kk = 0;
+        if (b.row == 1 && columns == GEMM_STRIP)
+            for (; kk + 4 <= k; kk += 4)
+                UNROLL for (int q = 0; q < GEMM_STRIP; q += 4)
+                    pack_quad(strips + kk * GEMM_STRIP + q, at + kk + q * b.col, b.col);
+        for (; kk < k; kk++) {
+            int q = 0;
+            for (; q < columns; q++) strips[kk * GEMM_STRIP + q] = at[kk * b.row + q * b.col];
+            for (; q < GEMM_STRIP; q++) strips[kk * GEMM_STRIP + q] = 0;
+        }
+    }
 }
 
 #define PASTE(a, b) a##b
 #define NAME(isa) PASTE(gemm_kernel_, isa)
-const struct gemm_kernel NAME(ISA) = {STRIPS, block, pack};
+const struct gemm_kernel NAME(ISA) = {STRIPS, block, gather, pack};

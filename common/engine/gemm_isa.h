@@ -13,8 +13,10 @@ struct gemm_block {
     int64_t m, k;
     int columns;             // 1 .. GEMM_STRIP * strips of the kernel
     struct gemm_matrix a;
+    int64_t tile;            // where A was gathered: from tile to tile
     const float *b;          // row kk of strip s: b + s * strip + kk * GEMM_STRIP
     int64_t strip;
+    const float *next;
     float *c;
     int64_t ldc;
     bool add;                // continue the sums that stand in C
@@ -25,8 +27,10 @@ struct gemm_block {
 struct gemm_kernel {
     int strips;              // how many side by side
     void (*block)(const struct gemm_block *g);
-    // One strip of B: `columns` of them from b.at on, the others zero.
-    void (*pack)(float *strip, struct gemm_matrix b, int64_t k, int columns);
+    // Copies A of the block to where it is read in order: k times gemm_block.m rounded up to 8 floats.
+    void (*gather)(struct gemm_block *g, float *room);
+    // n columns of B into strips that begin `stride` floats apart.
+    void (*pack)(float *strips, int64_t stride, struct gemm_matrix b, int64_t k, int64_t n);
 };
 
 extern const struct gemm_kernel gemm_kernel_baseline, gemm_kernel_avx2, gemm_kernel_avx512;

@@ -126,19 +126,25 @@ static json_t *subset_name(struct error *e) {
     return json_sprintf("sha256:%s", hex);
 }
 
-// The options that made a difference, under the names they have on the command line.
-static json_t *settings(const struct operands *a, enum kind kind, const struct synthetic *s, struct error *e) {
+static json_t *chosen_classes(const struct intake *in) {
+    json_t *j = json_array();
+    for (int c = 0; c < in->classes; c++) json_array_append_new(j, json_integer(in->chosen[c]));
+    return j;
+}
+
+// The options that made a difference, in one form whatever the user typed.
+static json_t *settings(const struct operands *a, enum kind kind, const struct intake *in, json_t *files, struct error *e) {
     json_t *j = json_object();
     json_object_set_new(j, "set", json_string(a->value[0]));
     if (kind == PUBLISHED || kind == SYNTHETIC || o.test_fraction > 0) json_object_set_new(j, "split", json_string(o.split));
     if (kind == SYNTHETIC) {
-        json_object_set_new(j, "count", json_integer(s->count));
-        json_object_set_new(j, "size", json_pack("[i, i, i]", s->channels, s->height, s->width));
-        json_object_set_new(j, "drawn_classes", json_integer(s->classes));
+        json_object_set_new(j, "count", json_integer(o.count));
+        json_object_set_new(j, "size", json_pack("[i, i, i]", in->channels, in->height, in->width));
+        json_object_set_new(j, "classes", json_integer(in->classes));
     } else if (o.classes)
-        json_object_set_new(j, "chosen_classes", json_string(o.classes));
+        json_object_set_new(j, "chosen_classes", chosen_classes(in));
     if (o.test_fraction > 0) json_object_set_new(j, "test_fraction", json_real(o.test_fraction));
-    if (o.exclude) json_object_set_new(j, "exclude", json_true());
+    if (o.exclude) json_object_set_new(j, "exclude", json_string(in->choice.exclude->blob->digest));
     if (o.subset) json_object_set_new(j, "subset", subset_name(e));
     if (o.per_class) json_object_set_new(j, "per_class", json_integer(o.per_class));
     if (o.limit) json_object_set_new(j, "limit", json_integer(o.limit));
@@ -146,6 +152,7 @@ static json_t *settings(const struct operands *a, enum kind kind, const struct s
     if (kind == SYNTHETIC || o.test_fraction > 0 || o.per_class)
         json_object_set_new(j, "seed", o.seed <= INT64_MAX ? json_integer((json_int_t)o.seed) : json_sprintf("%llu", (unsigned long long)o.seed));
     if (o.unchecked) json_object_set_new(j, "unchecked", json_true());
+    if (files) json_object_set(j, "files", files);
     return j;
 }
 
@@ -163,15 +170,10 @@ static bool read_images(const struct operands *a, enum kind kind, const struct s
     return published_read(set, o.split, &where, in, files, e);
 }
 
-static bool write_set(const struct intake *in, json_t *config, const struct dataset *exclude, struct error *e) {
+static bool write_set(const struct intake *in, const json_t *config, struct error *e) {
+    const struct dataset *exclude = in->choice.exclude;
     json_t *record = record_new();
-    const char *key;
-    json_t *value;
-    json_object_foreach(config, key, value) {
-        char path[64];
-        snprintf(path, sizeof path, "config.%s", key);
-        record_set(record, path, json_incref(value));
-    }
+    json_object_update(json_object_get(record, "config"), (json_t *)config);
     struct blob *b = intake_blob(in, record);
     blob_set_lineage(b, "fetch", config, exclude ? (const struct blob *const[]){exclude->blob} : NULL, exclude != NULL);
     bool good = (o.json && !o.output) || blob_write(b, o.output, e);
@@ -193,7 +195,7 @@ int main(int argc, char **argv) {
     if (!known) msg_fail(&e);
     if (o.list) return list(known);
     enum kind kind = check(&a);
-    struct synthetic s = kind == SYNTHETIC ? drawings() : (struct synthetic){0};
+    struct synthetic drawn = kind == SYNTHETIC ? drawings() : (struct synthetic){0};
     struct dataset *exclude = o.exclude ? dataset_open(o.exclude, &e) : NULL;
     if (e.status) msg_fail(&e);
     struct intake in = {.choice = {.classes = kind == SYNTHETIC ? NULL : o.classes,
@@ -204,13 +206,14 @@ int main(int argc, char **argv) {
                                    .test_fraction = o.test_fraction,
                                    .test = strcmp(o.split, "test") == 0,
                                    .seed = o.seed}};
-    json_t *files = NULL, *config = settings(&a, kind, &s, &e);
+    json_t *files = NULL;
     struct arena names = {0};
-    if (e.status || !read_images(&a, kind, known, &s, &in, &files, &names, &e)) msg_fail(&e);
-    if (files) json_object_set_new(config, "files", files);
-    if (!write_set(&in, config, exclude, &e)) msg_fail(&e);
+    if (!read_images(&a, kind, known, &drawn, &in, &files, &names, &e)) msg_fail(&e);
+    json_t *config = settings(&a, kind, &in, files, &e);
+    if (e.status || !write_set(&in, config, &e)) msg_fail(&e);
     msg_say("%lld images %dx%dx%d of %d classes", (long long)in.count, in.channels, in.height, in.width, in.classes);
     json_decref(config);
+    json_decref(files);
     intake_free(&in);
     dataset_free(exclude);
     arena_free(&names);

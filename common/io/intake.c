@@ -74,6 +74,7 @@ static bool read_classes(struct intake *in, int *to, struct error *e) {
             good = error_set(e, EXIT_USAGE, "--classes: '%s' is there twice", word);
         else {
             name[count] = in->class_name[c];
+            in->chosen[count] = c;
             to[c] = count++;
         }
     }
@@ -86,7 +87,7 @@ static bool read_classes(struct intake *in, int *to, struct error *e) {
 
 static bool take_classes(struct intake *in, int *to, struct error *e) {
     int classes = in->classes;
-    for (int c = 0; c < classes; c++) to[c] = c;
+    for (int c = 0; c < classes; c++) to[c] = in->chosen[c] = c;
     if (!in->choice.classes) return true;
     if (!read_classes(in, to, e)) return false;
     unsigned char *keep = memory_take((size_t)in->count + 1);

@@ -28,10 +28,11 @@ struct intake {
     enum dtype dtype;  // U8 or F32
     int channels, height, width;
     int classes;
-    const char *class_name[INTAKE_CLASSES_MAX];
+    const char *class_name[INTAKE_CLASSES_MAX];  // afterwards those of the classes chosen
     // What comes out.
     int64_t count;       // images chosen
     int64_t *index, *y;  // [count]
+    int chosen[INTAKE_CLASSES_MAX];  // number in the source of each class
     void *x;             // [count, channels, height, width]
     bool part;           // not the whole source as it stands
     char source[65];     // digest of the whole source; only where a part is taken

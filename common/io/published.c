@@ -74,9 +74,9 @@ static bool check_plain(struct bytes *b, const struct source_file *f, struct err
     return bytes_gunzip(b, (int64_t)1 << 32, e) && bytes_drain(b, e) && bytes_check(b, f->plain_sha256, e);
 }
 
-static bool check_part(const char *part, const void *data, struct error *e) {
+static bool check_file(const char *path, const void *data, struct error *e) {
     const struct source_file *f = data;
-    struct bytes *b = bytes_open(part, e);
+    struct bytes *b = bytes_open(path, e);
     bool good = b && bytes_refuse_page(b, e) && (f->plain_sha256 ? check_plain(b, f, e) : check_stored(b, f, e));
     bytes_close(b);
     return good;
@@ -93,7 +93,7 @@ static bool from_mirrors(const struct source_set *set, const struct source_file 
                          .path = path,
                          .bytes = f->bytes + (f->plain_sha256 ? REPACKED : 0),
                          .timeout = timeout,
-                         .check = check_part,
+                         .check = check_file,
                          .data = f};
     if (!make_directories(path, e)) return false;
     for (int i = 0; i < set->mirrors; i++) BUG_IF(asprintf(&address[i], "%s%s", set->mirror[i], f->name) < 0, "no memory for an address");
@@ -119,9 +119,9 @@ static char *locate(const struct source_set *set, const struct source_file *f, c
     return NULL;
 }
 
-static bool damaged(const struct bytes *b, const struct lookup *where, struct error *e) {
-    if (b && !where->from && e->status == EXIT_INPUT)
-        error_prefix(e, "damaged (remove it to have it fetched again)");
+// What there is to do about a file that is not the published one.
+static bool damaged(const struct lookup *where, struct error *e) {
+    if (!where->from && e->status == EXIT_INPUT) error_prefix(e, "damaged (remove it to have it fetched again)");
     return false;
 }
 
@@ -135,18 +135,24 @@ static struct bytes *open_checked(const struct source_set *set, const struct sou
         if (f->plain_sha256)
             bytes_hash(b);
         else
-            good = check_stored(b, f, e);
+            good = check_stored(b, f, e) || damaged(where, e);
     }
     free(path);
     if (good) return b;
-    damaged(b, where, e);
     bytes_close(b);
     return NULL;
 }
 
+// After a failure as well: a file that could not be read because it is not the published one is better told as such.
 static bool close_checked(struct bytes *b, const struct source_file *f, const struct lookup *where, bool good, struct error *e) {
-    if (good && f->plain_sha256 && !where->unchecked) good = bytes_check(b, f->plain_sha256, e);
-    if (!good) damaged(b, where, e);
+    bool pending = f->plain_sha256 && !where->unchecked;
+    struct error why = {0};
+    if (pending && good)
+        good = bytes_check(b, f->plain_sha256, e) || damaged(where, e);
+    else if (pending && e->status == EXIT_INPUT && !check_file(bytes_name(b), f, &why)) {
+        *e = why;
+        damaged(where, e);
+    }
     bytes_close(b);
     return good;
 }

@@ -337,7 +337,7 @@ static struct node *binary(struct graph *g, enum op op, struct node *x, struct n
 }
 
 struct node *graph_add(struct graph *g, struct node *x, struct node *y) {
-    double a, b;
+    double a = 0, b = 0;
     bool fx = is_fill(x, &a), fy = is_fill(y, &b);
     if (fx && fy) return graph_fill_like(g, a + b, x);
     if (fx && a == 0) return y;
@@ -347,7 +347,7 @@ struct node *graph_add(struct graph *g, struct node *x, struct node *y) {
 }
 
 struct node *graph_sub(struct graph *g, struct node *x, struct node *y) {
-    double a, b;
+    double a = 0, b = 0;
     bool fx = is_fill(x, &a), fy = is_fill(y, &b);
     if (fx && fy) return graph_fill_like(g, a - b, x);
     if (fy && b == 0) return x;
@@ -356,7 +356,7 @@ struct node *graph_sub(struct graph *g, struct node *x, struct node *y) {
 }
 
 struct node *graph_mul(struct graph *g, struct node *x, struct node *y) {
-    double a, b;
+    double a = 0, b = 0;
     bool fx = is_fill(x, &a), fy = is_fill(y, &b);
     if (fx && fy) return graph_fill_like(g, a * b, x);
     if ((fx && a == 0) || (fy && b == 1)) return x;
@@ -366,7 +366,7 @@ struct node *graph_mul(struct graph *g, struct node *x, struct node *y) {
 }
 
 struct node *graph_div(struct graph *g, struct node *x, struct node *y) {
-    double a, b;
+    double a = 0, b = 0;
     bool fx = is_fill(x, &a), fy = is_fill(y, &b);
     if (fx && fy && b != 0) return graph_fill_like(g, a / b, x);
     if (fx && a == 0) return x;

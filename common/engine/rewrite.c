@@ -1,0 +1,164 @@
+// rewrite.c: the planner's algebra. Nodes are rebuilt in order on rewritten inputs, and a rule looks at one
+// node and a few below it.
+#include "rewrite.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/arena.h"
+#include "../base/error.h"
+
+static bool is_each(const struct node *n) { return n->op == OP_EACH; }
+
+// A product whose sum over the examples has an instruction of its own, also through views of it.
+static bool is_product(const struct node *n) {
+    while (n->op == OP_RESHAPE || n->op == OP_TRANSPOSE || n->op == OP_NEG) n = n->in[0];
+    return n->op == OP_MATMUL || n->op == OP_CONV_DW;
+}
+
+// f(each(w)) = each(f(w)): computed once, not for every example.
+static struct node *hoist_each(struct graph *g, struct node *n) {
+    bool movable = op_elementwise(n->op) || n->op == OP_RESHAPE || n->op == OP_TRANSPOSE || n->op == OP_SLICE ||
+                   n->op == OP_PAD || n->op == OP_SUM || n->op == OP_MATMUL;
+    if (!n->batch || !movable) return NULL;
+    for (int i = 0; i < op_inputs[n->op]; i++)
+        if (!is_each(n->in[i])) return NULL;
+    return graph_each(g, graph_again(g, n, n->in[0]->in[0], op_inputs[n->op] == 2 ? n->in[1]->in[0] : NULL));
+}
+
+// A transpose of the last two axes becomes a flag of the product.
+static bool is_flip(const struct node *n) {
+    int r = n->shape.rank;
+    if (n->op != OP_TRANSPOSE || r < 2 || n->perm[r - 1] != r - 2 || n->perm[r - 2] != r - 1) return false;
+    for (int i = 0; i < r - 2; i++)
+        if (n->perm[i] != i) return false;
+    return true;
+}
+static struct node *fold_transpose(struct graph *g, struct node *n) {
+    if (n->op != OP_MATMUL || (!is_flip(n->in[0]) && !is_flip(n->in[1]))) return NULL;
+    bool a = is_flip(n->in[0]), b = is_flip(n->in[1]);
+    return graph_matmul(g, a ? n->in[0]->in[0] : n->in[0], b ? n->in[1]->in[0] : n->in[1], n->ta ^ a, n->tb ^ b);
+}
+
+// The sum over the examples moves below whatever stands between it and a product.
+static struct node *sink_sum(struct graph *g, struct node *n) {
+    if (n->op != OP_SUM_EXAMPLES) return NULL;
+    struct node *x = n->in[0];
+    switch (x->op) {
+    case OP_RESHAPE: return graph_reshape(g, graph_sum_examples(g, x->in[0]), x->shape);
+    case OP_TRANSPOSE: return graph_transpose(g, graph_sum_examples(g, x->in[0]), x->perm);
+    case OP_NEG: return graph_neg(g, graph_sum_examples(g, x->in[0]));
+    case OP_ADD:
+    case OP_SUB:
+        if (!is_product(x->in[0]) && !is_product(x->in[1])) return NULL;
+        return graph_again(g, x, graph_sum_examples(g, x->in[0]), graph_sum_examples(g, x->in[1]));
+    case OP_MUL:
+        for (int i = 0; i < 2; i++) {
+            struct node *p = x->in[i], *c = x->in[1 - i];
+            if (!is_product(p)) continue;
+            if (is_each(c)) return graph_mul(g, graph_sum_examples(g, p), c->in[0]);
+            // sum_e c_e (A_e B_e) = sum_e (c_e A_e) B_e for a number c_e
+            if (p->op == OP_MATMUL && c->op == OP_BROADCAST && shape_count(&c->in[0]->shape) == 1) {
+                struct node *a = p->in[0], *one = c->in[0];
+                struct shape ones = a->shape;
+                for (int d = 0; d < ones.rank; d++) ones.dim[d] = 1;
+                struct node *weight = graph_broadcast(g, graph_reshape(g, one, ones), a->shape);
+                return graph_sum_examples(g, graph_matmul(g, graph_mul(g, a, weight), p->in[1], p->ta, p->tb));
+            }
+        }
+        return NULL;
+    default: return NULL;
+    }
+}
+
+// scatter(v, i) step(x) = scatter(v step(x[i]), i) where i = argmax(x): the mask is applied to the pooled
+// values, and x itself is not needed any more.
+static struct node *mask_before_scatter(struct graph *g, struct node *n) {
+    if (n->op != OP_MUL) return NULL;
+    for (int i = 0; i < 2; i++) {
+        struct node *s = n->in[i], *mask = n->in[1 - i];
+        if (s->op != OP_POOL_SCATTER || mask->op != OP_STEP) continue;
+        struct node *index = s->in[1], *x = mask->in[0];
+        if (index->op != OP_POOL_ARGMAX || index->in[0] != x) continue;
+        struct node *top = graph_pool_gather(g, x, index, s->stride);
+        return graph_pool_scatter(g, graph_mul(g, s->in[0], graph_step(g, top)), index, s->shape, s->stride);
+    }
+    return NULL;
+}
+
+// The squared norm of a product of k rows, |A' B|^2: for k = 1 it is |a|^2 |b|^2, else with 2 k k <= m n
+// the sum of (A A') o (B B') is cheaper than the product (book-keeping of per-example norms).
+static struct node *norm_of_product(struct graph *g, struct node *n) {
+    if (n->op != OP_SUM || !n->batch || shape_count(&n->shape) != 1) return NULL;
+    struct node *x = n->in[0];
+    while (x->op == OP_RESHAPE) x = x->in[0];
+    if (x->op != OP_MUL || x->in[0] != x->in[1]) return NULL;
+    struct node *p = x->in[0];
+    while (p->op == OP_RESHAPE) p = p->in[0];
+    if (p->op != OP_MATMUL || p->shape.rank != 2) return NULL;
+    struct node *a = p->in[0], *b = p->in[1];
+    int64_t k = a->shape.dim[p->ta ? 0 : 1];
+    struct node *norm;
+    if (k == 1) {
+        norm = graph_mul(g, graph_sum_all(g, graph_square(g, a)), graph_sum_all(g, graph_square(g, b)));
+    } else if (2 * k * k <= shape_count(&p->shape)) {
+        struct node *aa = graph_matmul(g, a, a, !p->ta, p->ta), *bb = graph_matmul(g, b, b, p->tb, !p->tb);
+        norm = graph_sum_all(g, graph_mul(g, aa, bb));
+    } else {
+        return NULL;
+    }
+    return graph_reshape(g, norm, n->shape);
+}
+
+static struct node *join_reshapes(struct graph *g, struct node *n) {
+    if (n->op != OP_RESHAPE || n->in[0]->op != OP_RESHAPE) return NULL;
+    return graph_reshape(g, n->in[0]->in[0], n->shape);
+}
+
+static struct node *drop_detach(struct graph *g, struct node *n) {
+    (void)g;
+    return n->op == OP_DETACH ? n->in[0] : NULL;
+}
+
+static struct node *(*const rules[])(struct graph *, struct node *) = {
+    drop_detach, join_reshapes, hoist_each, fold_transpose, sink_sum, mask_before_scatter, norm_of_product,
+};
+
+struct state {
+    struct graph *g;
+    struct node **done;  // by id; rewritten nodes map to themselves
+    int room;
+};
+
+static struct node **slot(struct state *s, const struct node *n) {
+    if (n->id >= s->room) {
+        int room = 2 * (n->id + 1);
+        s->done = memory_grow(s->done, (size_t)room * sizeof *s->done);
+        memset(s->done + s->room, 0, (size_t)(room - s->room) * sizeof *s->done);
+        s->room = room;
+    }
+    return &s->done[n->id];
+}
+
+// The depth of the recursion is the depth of the graph: some hundred ops for the networks here.
+static struct node *rewrite(struct state *s, struct node *n) {
+    if (*slot(s, n)) return *slot(s, n);
+    struct node *in[2] = {NULL, NULL};
+    for (int i = 0; i < op_inputs[n->op]; i++) in[i] = rewrite(s, n->in[i]);
+    struct node *now = graph_again(s->g, n, in[0], in[1]);
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        struct node *better = rules[i](s->g, now);
+        if (better && better != now) {
+            now = rewrite(s, better);
+            break;
+        }
+    }
+    *slot(s, now) = now;
+    return *slot(s, n) = now;
+}
+
+void rewrite_all(struct graph *g, struct node *const *from, int count, struct node **to) {
+    struct state s = {.g = g};
+    for (int i = 0; i < count; i++) to[i] = rewrite(&s, from[i]);
+    free(s.done);
+}

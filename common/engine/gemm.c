@@ -40,8 +40,9 @@ static int64_t least(int64_t a, int64_t b)
 // Cuts `length` into equal pieces of at most `limit`.
 static int64_t piece(int64_t length, int64_t limit)
 {
+    if (length <= limit) return length;
     const int64_t pieces = (length + limit - 1) / limit;
-    return pieces > 0 ? (length + pieces - 1) / pieces : 0;
+    return (length + pieces - 1) / pieces;
 }
 
 size_t gemm_packed_floats(int64_t k, int64_t n)

@@ -83,8 +83,10 @@ INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = load_sum(c + r * ldc, v, vectors, columns);
     } else {
-        UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int r = 0; r < rows; r++) {
             UNROLL for (int v = 0; v < vectors; v++) sum[r][v] = (vec){0};
+            UNROLL for (int i = 0; i < strips; i++) __builtin_prefetch(c + r * ldc + i * GEMM_STRIP, 1);
+        }
     }
 
     for (int64_t k = g->k; k > 0; k--) {
@@ -145,11 +147,10 @@ static void (*const tiles[STRIPS][ROWS])(const struct gemm_block *, const float 
 #endif
 };
 
-// Rows in tiles of nearly equal height: a tile of one row alone would wait for its own sums.
+// The last rows are shared by two tiles: one of a single row would wait for its own sums.
 INLINE int64_t next_tile(int64_t left)
 {
-    const int64_t tiles_left = (left + ROWS - 1) / ROWS;
-    return (left + tiles_left - 1) / tiles_left;
+    return left >= 2 * ROWS ? ROWS : left > ROWS ? (left + 1) / 2 : left;
 }
 
 static void block(const struct gemm_block *g)
@@ -168,26 +169,24 @@ static void block(const struct gemm_block *g)
     }
 }
 
-// Copies A tile by tile: [k][ROWS] where its rows lie side by side, otherwise [ROWS][k].
+// Copies A, whose rows lie side by side, tile by tile: each [k][ROWS].
 static void gather(struct gemm_block *g, float *room)
 {
+    enum { RUN = 8 };
     const struct gemm_matrix a = g->a;
-    const bool flat = a.row == 1;
-    const int64_t row = flat ? 1 : g->k, col = flat ? ROWS : 1;
     int64_t rows;
 
-    g->a = (struct gemm_matrix){room, row, col};
+    g->a = (struct gemm_matrix){room, 1, ROWS};
     g->tile = ROWS * g->k;
-    for (int64_t i = 0; i < g->m; i += rows, room += g->tile) {
-        const float *from = a.at + i * a.row;
-        rows = next_tile(g->m - i);
-        if (a.col == 1)
-            for (int64_t r = 0; r < rows; r++) memcpy(room + r * g->k, from + r * a.row, sizeof(float) * (size_t)g->k);
-        else if (flat && rows == ROWS)
-            for (int64_t k = 0; k < g->k; k++) memcpy(room + k * ROWS, from + k * a.col, sizeof(float) * ROWS);
-        else
-            for (int64_t r = 0; r < rows; r++)
-                for (int64_t k = 0; k < g->k; k++) room[r * row + k * col] = from[r * a.row + k * a.col];
+    for (int64_t from = 0; from < g->k; from += RUN) {
+        const int64_t to = least(from + RUN, g->k);
+        float *tile = room;
+        for (int64_t i = 0; i < g->m; i += rows, tile += g->tile) {
+            rows = next_tile(g->m - i);
+            for (int64_t k = from; k < to; k++)
+                if (rows == ROWS) memcpy(tile + k * ROWS, a.at + i + k * a.col, sizeof(float) * ROWS);
+                else memcpy(tile + k * ROWS, a.at + i + k * a.col, sizeof(float) * (size_t)rows);
+        }
     }
 }
 
@@ -230,15 +229,16 @@ static void pack(float *strips, int64_t stride, struct gemm_matrix b, int64_t k,
         const int columns = (int)least(n - j, GEMM_STRIP);
         const float *at = b.at + j * b.col;
         int64_t kk = 0;
-        if (b.row == 1 && columns == GEMM_STRIP)
-            for (; kk + 4 <= k; kk += 4)
-                UNROLL for (int q = 0; q < GEMM_STRIP; q += 4)
-                    pack_quad(strips + kk * GEMM_STRIP + q, at + kk + q * b.col, b.col);
-        for (; kk < k; kk++) {
-            int q = 0;
-            for (; q < columns; q++) strips[kk * GEMM_STRIP + q] = at[kk * b.row + q * b.col];
-            for (; q < GEMM_STRIP; q++) strips[kk * GEMM_STRIP + q] = 0;
-        }
+        int q;
+        if (columns < GEMM_STRIP) memset(strips, 0, sizeof(float) * GEMM_STRIP * (size_t)k);
+        if (b.row == 1)
+            for (; kk + 4 <= k; kk += 4) {
+                for (q = 0; q + 4 <= columns; q += 4) pack_quad(strips + kk * GEMM_STRIP + q, at + kk + q * b.col, b.col);
+                for (; q < columns; q++)
+                    for (int i = 0; i < 4; i++) strips[(kk + i) * GEMM_STRIP + q] = at[kk + i + q * b.col];
+            }
+        for (; kk < k; kk++)
+            for (q = 0; q < columns; q++) strips[kk * GEMM_STRIP + q] = at[kk * b.row + q * b.col];
     }
 }
 

@@ -18,7 +18,7 @@ enum { WIDTH = 8, ROWS = 6, STRIPS = 1 };
 #else
 enum { WIDTH = 4, ROWS = 2, STRIPS = 1 };
 #endif
-enum { LANES = GEMM_STRIP / WIDTH, VECTORS = STRIPS * LANES };
+enum { SQUARE = WIDTH == 16 ? 16 : 4, LANES = GEMM_STRIP / WIDTH, VECTORS = STRIPS * LANES };
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 typedef float loose_vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
@@ -190,9 +190,25 @@ static void gather(struct gemm_block *g, float *room)
     }
 }
 
-// 4 k by 4 columns; the columns lie `col` apart, each contiguous in k.
-INLINE void pack_quad(float *strip, const float *b, int64_t col)
+// 4 k by a vector of columns, which lie `col` apart, each contiguous in k: every lane of four turns a 4 x 4 square.
+INLINE void pack_square(float *strip, const float *b, int64_t col)
 {
+#if defined ISA_avx512
+    __m512 row[4];
+    UNROLL for (int r = 0; r < 4; r++) {
+        const float *p = b + r * col;
+        row[r] = _mm512_castps128_ps512(_mm_loadu_ps(p));
+        row[r] = _mm512_insertf32x4(row[r], _mm_loadu_ps(p + 4 * col), 1);
+        row[r] = _mm512_insertf32x4(row[r], _mm_loadu_ps(p + 8 * col), 2);
+        row[r] = _mm512_insertf32x4(row[r], _mm_loadu_ps(p + 12 * col), 3);
+    }
+    const __m512 low = _mm512_unpacklo_ps(row[0], row[1]), low2 = _mm512_unpacklo_ps(row[2], row[3]);
+    const __m512 high = _mm512_unpackhi_ps(row[0], row[1]), high2 = _mm512_unpackhi_ps(row[2], row[3]);
+    _mm512_storeu_ps(strip, _mm512_shuffle_ps(low, low2, 0x44));
+    _mm512_storeu_ps(strip + GEMM_STRIP, _mm512_shuffle_ps(low, low2, 0xee));
+    _mm512_storeu_ps(strip + 2 * GEMM_STRIP, _mm512_shuffle_ps(high, high2, 0x44));
+    _mm512_storeu_ps(strip + 3 * GEMM_STRIP, _mm512_shuffle_ps(high, high2, 0xee));
+#else
     const quad x = *(const loose_quad *)b, y = *(const loose_quad *)(b + col);
     const quad z = *(const loose_quad *)(b + 2 * col), w = *(const loose_quad *)(b + 3 * col);
     const quad xy = __builtin_shufflevector(x, y, 0, 4, 1, 5), xy2 = __builtin_shufflevector(x, y, 2, 6, 3, 7);
@@ -202,6 +218,7 @@ INLINE void pack_quad(float *strip, const float *b, int64_t col)
     *(loose_quad *)(strip + GEMM_STRIP) = __builtin_shufflevector(xy, zw, 2, 3, 6, 7);
     *(loose_quad *)(strip + 2 * GEMM_STRIP) = __builtin_shufflevector(xy2, zw2, 0, 1, 4, 5);
     *(loose_quad *)(strip + 3 * GEMM_STRIP) = __builtin_shufflevector(xy2, zw2, 2, 3, 6, 7);
+#endif
 }
 
 // Rows of B side by side: a few at a time, so that both sides are read and written in runs.
@@ -233,7 +250,7 @@ static void pack(float *strips, int64_t stride, struct gemm_matrix b, int64_t k,
         if (columns < GEMM_STRIP) memset(strips, 0, sizeof(float) * GEMM_STRIP * (size_t)k);
         if (b.row == 1)
             for (; kk + 4 <= k; kk += 4) {
-                for (q = 0; q + 4 <= columns; q += 4) pack_quad(strips + kk * GEMM_STRIP + q, at + kk + q * b.col, b.col);
+                for (q = 0; q + SQUARE <= columns; q += SQUARE) pack_square(strips + kk * GEMM_STRIP + q, at + kk + q * b.col, b.col);
                 for (; q < columns; q++)
                     for (int i = 0; i < 4; i++) strips[(kk + i) * GEMM_STRIP + q] = at[kk + i + q * b.col];
             }

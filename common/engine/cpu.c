@@ -179,9 +179,10 @@ static void run_pool(const struct cpu *c, const struct instr *i, const struct wh
     const struct node *n = i->node;
     const struct shape *x = n->op == OP_POOL_SCATTER ? &n->shape : &n->in[0]->shape;
     int ch = (int)x->dim[0], hh = (int)x->dim[1], w = (int)x->dim[2], k = n->stride;
-    const int64_t index_floats = c->p->value[n->op == OP_POOL_ARGMAX ? i->out : i->in[1]].floats;
-    const int64_t in = c->p->value[i->in[0]].floats, out = c->p->value[i->out].floats;
-    bool dense = index_floats * 4 == (int64_t)ch * (hh / k) * (w / k);  // bytes of an example fill its floats
+    const int64_t in = row_stride(c, i->in[0]), out = c->p->value[i->out].floats;
+    const struct value *index = &c->p->value[n->op == OP_POOL_ARGMAX ? i->out : i->in[1]];
+    int64_t windows = (int64_t)ch * (hh / k) * (w / k);
+    bool dense = index->bytes && index->floats * 4 == windows && in;  // bytes of an example fill its floats
     int step = dense ? h->rows : 1;
     for (int e = 0; e < h->rows; e += step) {
         float *a = at(c, i->in[0], h) + e * in, *y = at(c, i->out, h) + e * out;
@@ -190,9 +191,13 @@ static void run_pool(const struct cpu *c, const struct instr *i, const struct wh
             dnn_pool_argmax(a, step, hh, w, ch, k, top, (unsigned char *)y);
             continue;
         }
-        const unsigned char *index = (const unsigned char *)(at(c, i->in[1], h) + e * index_floats);
-        if (n->op == OP_POOL_GATHER) dnn_pool_gather(a, index, step, hh, w, ch, k, y);
-        else dnn_pool_scatter(a, index, step, hh, w, ch, k, y);
+        const float *wide = at(c, i->in[1], h) + e * row_stride(c, i->in[1]);
+        unsigned char *narrow = (unsigned char *)h->w->stage;
+        if (!index->bytes)
+            for (int64_t j = 0; j < windows; j++) narrow[j] = (unsigned char)((const int32_t *)wide)[j];
+        const unsigned char *from = index->bytes ? (const unsigned char *)wide : narrow;
+        if (n->op == OP_POOL_GATHER) dnn_pool_gather(a, from, step, hh, w, ch, k, y);
+        else dnn_pool_scatter(a, from, step, hh, w, ch, k, y);
     }
 }
 
@@ -310,6 +315,15 @@ static void add_dims(const struct strided *w, int d, int n, const float *from, f
     for (int64_t i = 0; i < w->dim[d]; i++) add_dims(w, d + 1, n, from + i * w->from[d], to + i * w->to[d]);
 }
 
+// A pooling index from bytes to the int32 of every other index.
+static void widen_dims(const struct strided *w, int d, int n, const unsigned char *from, int32_t *to) {
+    if (d == n) {
+        *to = *from;
+        return;
+    }
+    for (int64_t i = 0; i < w->dim[d]; i++) widen_dims(w, d + 1, n, from + i * w->from[d], to + i * w->to[d]);
+}
+
 static void run_copy(const struct cpu *c, const struct instr *i, const struct kernel *k, const struct where *h) {
     int64_t floats = c->p->value[i->out].floats;
     float *out = at(c, i->out, h);
@@ -319,6 +333,10 @@ static void run_copy(const struct cpu *c, const struct instr *i, const struct ke
     }
     const float *in = at(c, i->in[0], h);
     int64_t step = row_stride(c, i->in[0]);
+    if (c->p->value[i->in[0]].bytes) {
+        for (int e = 0; e < h->rows; e++) widen_dims(&k->walk, 0, k->dims, (const unsigned char *)(in + e * step), (int32_t *)out + e * floats);
+        return;
+    }
     if (k->walk.clear || i->code == I_SUM) memset(out, 0, (size_t)(h->rows * floats) * sizeof(float));
     for (int e = 0; e < h->rows; e++) {
         const float *from = in + e * step + k->walk.from_start;
@@ -629,6 +647,7 @@ static void open_instr(struct cpu *c, int t, size_t *scratch, size_t *stage, siz
         }
         break;
     }
+    case I_POOL: *stage = larger(*stage, (size_t)(c->p->value[i->in[0]].floats + c->p->value[i->out].floats)); break;
     case I_COPY: case I_SUM:
         k->walk = i->walk;
         k->dims = tidy(&k->walk, true);

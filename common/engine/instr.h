@@ -21,6 +21,7 @@ enum place {
 struct value {
     const struct node *node;  // after rewriting
     bool last;                // channels-last: axis 0 lies last in memory
+    bool bytes;               // a pooling index as the pooling kernels keep it: one byte each
     int root;                 // the value whose memory this is: itself, or the one it is a view of
     enum place place;
     int64_t floats;           // of one example, or of the whole value

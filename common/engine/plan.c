@@ -34,7 +34,8 @@ struct planner {
     bool *output;
     bool *last;         // layout at home
     int (*value)[2];    // by node and layout, -1 where there is none
-    bool *done;         // became part of another node's instruction
+    bool *done;         // became part of an instruction
+    bool *left;         // sums over rows that the sum over the examples does too
     bool *spread;       // operands that are broadcasts are stored first
     unsigned char *vary;  // members: 1 by row, 2 by column
     int *cluster;       // open cluster or -1
@@ -114,12 +115,13 @@ static int new_value(struct planner *s, const struct node *n, bool last, int roo
     }
     int64_t count = shape_count(&n->shape);
     struct value v = {.node = n, .last = last, .root = root < 0 ? p->values : root, .born = -1, .dies = -1, .pass = s->now};
-    v.floats = n->op == OP_POOL_ARGMAX ? (count + 3) / 4 : count;
-    if (n->op == OP_INPUT) v.place = AT_INPUT;
+    v.bytes = n->op == OP_POOL_ARGMAX && last;
+    v.floats = v.bytes ? (count + 3) / 4 : count;
+    if (n->op == OP_INPUT && !last) v.place = AT_INPUT;
     else if (!n->batch) v.place = AT_WHOLE;
     p->value[p->values] = v;
     s->value[n->id][last] = p->values;
-    if (flat_layout(&n->shape)) s->value[n->id][!last] = p->values;
+    if (flat_layout(&n->shape) && n->op != OP_POOL_ARGMAX) s->value[n->id][!last] = p->values;
     return p->values++;
 }
 
@@ -243,7 +245,7 @@ static bool used_outside(const struct planner *s, const struct node *n, int k) {
         enum op op = graph_node(s->g, u)->op;
         if (inside(s, u, k)) continue;
         // Broadcasts, and sums that are taken together with the sum over the examples, are looked through.
-        bool through = !s->output[u] && (op == OP_BROADCAST || (op == OP_SUM && s->done[u]));
+        bool through = !s->output[u] && (op == OP_BROADCAST || s->left[u]);
         for (int j = 0; through && j < s->users[u]; j++) {
             int v = s->user[u][j];
             through = inside(s, v, k) && !(op == OP_BROADCAST && s->spread[v]);
@@ -368,7 +370,7 @@ static void build_member(struct build *b, int at) {
     double a;
     if (n->op == OP_SUM || n->op == OP_SUM_EXAMPLES) {
         const struct node *x = n->in[0];
-        bool absorbed = n->op == OP_SUM_EXAMPLES && s->done[x->id];  // sum_examples of a sum over rows
+        bool absorbed = n->op == OP_SUM_EXAMPLES && s->left[x->id];
         const struct node *sum = n->op == OP_SUM ? n : absorbed ? x : NULL;
         int r = operand(b, n, sum ? sum->in[0] : x);
         enum sum_form form = sum ? sum_form(sum, b->c->last) : SUM_ROWS;
@@ -679,7 +681,7 @@ static void emit_sum_examples(struct planner *s, const struct node *n) {
         return;
     }
     int64_t rows, cols;
-    if (x->op == OP_SUM && s->done[x->id] && s->value[x->id][0] < 0) {  // left to us by process()
+    if (s->left[x->id]) {
         bool last = s->last[x->in[0]->id];
         space_of(&x->in[0]->shape, last, &rows, &cols);
         join(s, n, last, rows, cols, x->in[0], NULL);
@@ -819,7 +821,7 @@ static void process(struct planner *s, const struct node *n) {
             return;
         }
         if (form != SUM_LAST && s->users[n->id] == 1 && !s->output[n->id] && graph_node(s->g, s->user[n->id][0])->op == OP_SUM_EXAMPLES) {
-            s->done[n->id] = true;  // one sum over rows and examples together
+            s->done[n->id] = s->left[n->id] = true;
             return;
         }
         space_of(&x->shape, xl, &rows, &cols);
@@ -1011,6 +1013,7 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
     s->value = memory_take(n * sizeof *s->value);
     memset(s->value, -1, n * sizeof *s->value);
     s->done = memory_zero(n);
+    s->left = memory_zero(n);
     s->spread = memory_zero(n);
     s->vary = memory_zero(n);
     s->cluster = memory_take(n * sizeof *s->cluster);
@@ -1047,7 +1050,7 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
     place_values(p);
     p->input_value = arena_take(p->arena, (size_t)p->values * sizeof *p->input_value + 1);
     for (int v = 0; v < p->values; v++)
-        if (p->value[v].node->op == OP_INPUT && p->value[v].root == v) p->input_value[p->inputs++] = v;
+        if (p->value[v].place == AT_INPUT && p->value[v].root == v) p->input_value[p->inputs++] = v;
 
     for (int id = 0; id < s->n; id++) free(s->user[id]);
     free(s->live);
@@ -1058,6 +1061,7 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
     free(s->last);
     free(s->value);
     free(s->done);
+    free(s->left);
     free(s->spread);
     free(s->vary);
     free(s->cluster);

@@ -172,9 +172,9 @@ static bool refuse(struct reader *r, const char *format, ...) {
     va_start(list, format);
     vsnprintf(sentence, sizeof sentence, format, list);
     va_end(list);
-    int at = r->at < r->words ? r->at : r->words - 1;
-    return error_set(r->e, EXIT_USAGE, "architecture, column %d (\"%s\"): %s", r->word[at < r->first ? r->first : at].column,
-                     element, sentence);
+    int at = r->at > r->first && r->at < r->words && strcmp(r->word[r->at].text, "|") ? r->at : r->first;
+    if (at == r->words) at--;  // the line ends with a bar
+    return error_set(r->e, EXIT_USAGE, "architecture, column %d (\"%s\"): %s", r->word[at].column, element, sentence);
 }
 
 static bool more(const struct reader *r) { return r->at < r->words && strcmp(r->word[r->at].text, "|"); }

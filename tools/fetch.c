@@ -152,7 +152,7 @@ static json_t *settings(const struct operands *a, enum kind kind, const struct i
     if (kind == SYNTHETIC || o.test_fraction > 0 || o.per_class)
         json_object_set_new(j, "seed", o.seed <= INT64_MAX ? json_integer((json_int_t)o.seed) : json_sprintf("%llu", (unsigned long long)o.seed));
     if (o.unchecked) json_object_set_new(j, "unchecked", json_true());
-    if (files) json_object_set(j, "files", files);
+    if (json_array_size(files)) json_object_set(j, "files", files);
     return j;
 }
 

@@ -263,14 +263,17 @@ bool bytes_check(struct bytes *b, const char *sha256, struct error *e) {
            error_set(e, EXIT_INPUT, "%s: SHA-256 %s expected, %s found", b->name, sha256, found);
 }
 
+bool bytes_are_page(const void *first, size_t count) {
+    static const char *const opening[] = {"<!doctype", "<html", "<?xml"};
+    const char *at = first, *end = at + count;
+    while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n')) at++;
+    for (size_t i = 0; i < sizeof opening / sizeof *opening; i++) {
+        size_t n = strlen(opening[i]);
+        if ((size_t)(end - at) >= n && strncasecmp(at, opening[i], n) == 0) return true;
+    }
+    return false;
+}
+
 bool bytes_refuse_page(struct bytes *b, struct error *e) {
-    if (!refill(b, e)) return false;
-    size_t i = 0;
-    while (i < b->have && strchr(" \t\r\n", b->next[i]) && b->next[i]) i++;
-    const char *start = (const char *)b->next + i;
-    size_t left = b->have - i;
-    if ((left >= 5 && strncasecmp(start, "<html", 5) == 0) || (left >= 9 && strncasecmp(start, "<!doctype", 9) == 0) ||
-        (left >= 5 && strncasecmp(start, "<?xml", 5) == 0))
-        return error_set(e, EXIT_INPUT, "%s: is a web page, not the file", b->name);
-    return true;
+    return refill(b, e) && (!bytes_are_page(b->next, b->have) || error_set(e, EXIT_INPUT, "%s: is a web page, not the file", b->name));
 }

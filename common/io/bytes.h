@@ -35,7 +35,9 @@ void bytes_hash(struct bytes *b);
 char *bytes_digest(struct bytes *b, char out[65]);  // ends the hashing
 bool bytes_check(struct bytes *b, const char *sha256, struct error *e);
 
-// Says so if the first bytes are a web page: what a mirror that has moved likes to send.
+// A web page is what a mirror that has moved likes to send.
+bool bytes_are_page(const void *first, size_t count);
+// Looks at the stream's next bytes, takes none.
 bool bytes_refuse_page(struct bytes *b, struct error *e);
 
 #endif

@@ -13,8 +13,9 @@
 #include <unistd.h>
 
 #include "../base/msg.h"
+#include "bytes.h"
 
-enum { ATTEMPTS = 4 };  // in a row without a new byte, for one address
+enum { ATTEMPTS = 2 };  // in a row without a new byte, for one address
 
 struct transfer {
     const struct download *d;
@@ -36,11 +37,11 @@ static bool is_page(struct transfer *t) {
 }
 
 // An answer to a Range request is the rest (206) or, from a server that ignores ranges, everything (200).
-static bool begin_answer(struct transfer *t) {
+static bool begin_answer(struct transfer *t, const char *bytes, size_t count) {
     long status = 0;
     t->begun = true;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
-    t->page = is_page(t);
+    t->page = is_page(t) || bytes_are_page(bytes, count);
     if (t->page) return false;
     if (t->asked && status != 206) {
         msg_more("the server ignores ranges: beginning again");
@@ -53,7 +54,7 @@ static bool begin_answer(struct transfer *t) {
 static size_t receive(char *bytes, size_t size, size_t count, void *data) {
     struct transfer *t = data;
     size_t left = size * count;
-    if (!t->begun && !begin_answer(t)) return 0;
+    if (!t->begun && !begin_answer(t, bytes, left)) return 0;
     t->too_large = t->have + (int64_t)left > t->d->bytes;
     if (t->too_large) return 0;
     while (left) {

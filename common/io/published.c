@@ -188,7 +188,7 @@ bool published_read(const struct source_set *set, const char *split, const struc
     const struct source_file *part[] = {sources_file(set, split, "both"), sources_file(set, split, "images"),
                                         sources_file(set, split, "labels")};
     bool idx = strcmp(set->container, "idx") == 0;
-    *files = json_object();
+    *files = json_array();
     if (idx ? !part[1] || !part[2] : !part[0]) return error_set(e, EXIT_USAGE, "%s has no split '%s'", set->name, split);
     if (!idx && strcmp(set->container, "cifar") != 0 && strcmp(set->container, "svhn") != 0)
         return error_set(e, EXIT_INPUT, "set %s: container idx, cifar or svhn expected, '%s' found", set->name, set->container);
@@ -203,6 +203,7 @@ bool published_read(const struct source_set *set, const char *split, const struc
     memcpy(in->class_name, set->class_name, sizeof in->class_name);
     if (!where->unchecked)
         for (int i = 0; i < 3; i++)
-            if (part[i]) json_object_set_new(*files, part[i]->name, json_string(deciding_digest(part[i])));
+            if (part[i])
+                json_array_append_new(*files, json_pack("{s:s, s:s}", "name", part[i]->name, "sha256", deciding_digest(part[i])));
     return idx ? read_idx(set, part[1], part[2], where, in, e) : read_one(set, part[0], where, in, e);
 }

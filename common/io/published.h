@@ -16,8 +16,8 @@ struct lookup {
     int timeout;       // seconds
 };
 
-// Reads the split into `in`, whose shape and classes are set here. *files becomes {name: SHA-256 that was
-// checked} (new reference, also when empty).
+// Reads the split into `in`, whose shape and classes are set here. *files becomes a list of {name, sha256}: what was
+// checked (new reference, also when empty).
 bool published_read(const struct source_set *set, const char *split, const struct lookup *where, struct intake *in, json_t **files,
                     struct error *e);
 

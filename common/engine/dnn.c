@@ -6,6 +6,7 @@
 #include "dnn.h"
 
 #include <dnnl.h>
+#include <float.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,9 @@
 #include "dnn_isa.h"
 #include "vec.h"
 
-// Convolutions of up to so many channels are our own loops: oneDNN's kernels block the channels by 16.
-enum { NARROW = 4 };
+// Convolutions from up to so many channels (grey or colour images) to a vector's worth of them or more are our own
+// loops: oneDNN's kernels block the channels by 16.
+enum { NARROW = 3, WIDE = 16 };
 
 struct dnn_conv {
     enum dnn_kind kind;
@@ -82,9 +84,11 @@ static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_ki
     CHECK(dnnl_primitive_attr_create(&attr));
     CHECK(dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     if (kind == c->kind && c->relu) {
+        // The library's ReLU is max(x, 0) by an instruction that turns NaN into 0, and a diverged network would
+        // look healthy. Its leaky one multiplies, so NaN stays; two of slope 1e-38 leave -0 of any negative.
         dnnl_post_ops_t after;
         CHECK(dnnl_post_ops_create(&after));
-        CHECK(dnnl_post_ops_append_eltwise(after, 1, dnnl_eltwise_relu, 0, 0));
+        for (int i = 0; i < 2; i++) CHECK(dnnl_post_ops_append_eltwise(after, 1, dnnl_eltwise_relu, FLT_MIN, 0));
         CHECK(dnnl_primitive_attr_set_post_ops(attr, after));
         CHECK(dnnl_post_ops_destroy(after));
     }
@@ -130,7 +134,8 @@ struct dnn_conv *dnn_conv_new(enum dnn_kind kind, const struct dnn_shape *s, boo
     c->shape = *s;
     c->bias = bias;
     c->relu = relu;
-    c->narrow = s->channels <= NARROW;
+    c->narrow = s->channels <= NARROW && s->out_channels >= WIDE &&
+                s->kernel_height * s->kernel_width <= DNN_NARROW_TAPS;
     c->x = describe(4, (dnnl_dims_t){s->examples, s->channels, s->height, s->width}, dnnl_nhwc);
     c->y = describe(4, (dnnl_dims_t){s->examples, s->out_channels, s->out_height, s->out_width}, dnnl_nhwc);
     c->plain = describe(4, (dnnl_dims_t){s->out_channels, s->channels, s->kernel_height, s->kernel_width}, dnnl_oihw);
@@ -156,25 +161,18 @@ static int64_t taps(const struct dnn_shape *s)
     return (int64_t)s->kernel_height * s->kernel_width * s->channels;
 }
 
-static int64_t panels(const struct dnn_shape *s)
-{
-    return (s->out_channels + DNN_NARROW_PANEL - 1) / DNN_NARROW_PANEL * DNN_NARROW_PANEL;
-}
-
 static size_t narrow_floats(const struct dnn_conv *c)
 {
-    switch (c->kind) {
-    case DNN_FORWARD: return taps(&c->shape) * panels(&c->shape);
-    case DNN_DX: return taps(&c->shape) * c->shape.out_channels;
-    case DNN_DW: return (taps(&c->shape) + 1) * panels(&c->shape);
-    }
-    return 0;
+    const struct dnn_shape *s = &c->shape;
+    if (c->kind == DNN_DX) return taps(s) * s->out_channels;
+    return (taps(s) + (c->kind == DNN_DW)) * dnn_narrow_panels(s);
 }
 
 static size_t narrow_scratch(const struct dnn_conv *c)
 {
     const struct dnn_shape *s = &c->shape;
-    if (c->kind == DNN_DX || !s->padding) return 0;
+    if (c->kind == DNN_DX) return s->kernel_height * dnn_narrow_line(s) * sizeof(float);
+    if (!s->padding) return 0;
     return (size_t)(s->height + 2 * s->padding) * (s->width + 2 * s->padding) * s->channels * sizeof(float);
 }
 
@@ -183,7 +181,7 @@ static int64_t narrow_place(const struct dnn_conv *c, int64_t o, int64_t channel
 {
     const struct dnn_shape *s = &c->shape;
     if (c->kind == DNN_DX) return (channel * s->kernel_height * s->kernel_width + place) * s->out_channels + o;
-    return (place * s->channels + channel) * panels(s) + o;
+    return (place * s->channels + channel) * dnn_narrow_panels(s) + o;
 }
 
 static void narrow_pack(const struct dnn_conv *c, const float *weights, float *packed)
@@ -208,10 +206,10 @@ static void narrow_run(const struct dnn_conv *c, float *x, float *packed, float 
     const struct dnn_shape *s = &c->shape;
     switch (c->kind) {
     case DNN_FORWARD: loops()->narrow_forward(s, x, packed, c->bias ? bias : NULL, c->relu, y, scratch); break;
-    case DNN_DX: loops()->narrow_dx(s, y, packed, x); break;
+    case DNN_DX: loops()->narrow_dx(s, y, packed, x, scratch); break;
     case DNN_DW:
         loops()->narrow_dw(s, x, packed, y, scratch);
-        if (c->bias) memcpy(bias, packed + taps(s) * panels(s), s->out_channels * sizeof *bias);
+        if (c->bias) memcpy(bias, packed + taps(s) * dnn_narrow_panels(s), s->out_channels * sizeof *bias);
         break;
     }
 }

@@ -3,7 +3,8 @@
 // A dnn_conv is one primitive for fixed shapes, created once and run by any number of workers at a time
 // (scratch is the worker's). Weights are PyTorch's [O, C, k, k] outside and in the library's own layout
 // inside: dnn_conv_pack and dnn_conv_unpack go between. A row (example) of a result does not depend on the
-// other examples. Single channel inputs' gradient (oneDNN runs it at a tenth of its speed) is our own loop.
+// other examples. Convolutions from one to three channels are our own loops: oneDNN runs them at a tenth to a third
+// of its speed.
 #ifndef ASSAY_ENGINE_DNN_H
 #define ASSAY_ENGINE_DNN_H
 
@@ -21,8 +22,9 @@ struct dnn_shape {
 };
 
 struct dnn_conv;
-// Tails: FORWARD: bias [O] and ReLU fused into the primitive; DW: the bias gradient, sum of dy over examples
-// and positions, comes with it.
+// Call it on a thread that keeps OpenMP to one thread and flushes denormals (pool.h), as those that run it do.
+// Tails: FORWARD: bias [O] and ReLU fused into the primitive (NaN stays NaN, negatives become -0); DW: the bias
+// gradient, sum of dy over examples and positions, comes with it.
 struct dnn_conv *dnn_conv_new(enum dnn_kind kind, const struct dnn_shape *s, bool bias, bool relu);
 void dnn_conv_free(struct dnn_conv *c);
 size_t dnn_conv_weight_floats(const struct dnn_conv *c);  // in the library's layout
@@ -33,7 +35,8 @@ void dnn_conv_unpack(const struct dnn_conv *c, const float *packed, float *weigh
 // FORWARD: x, packed w, bias -> y.  DX: y is dy, -> x.  DW: x, y = dy -> packed w and, with bias, bias.
 void dnn_conv_run(const struct dnn_conv *c, float *x, float *packed, float *bias, float *y, void *scratch);
 
-// Max pooling k x k (stride k), channels-last, n examples; index: position in the window (0 .. k k - 1), first maximum wins.
+// Max pooling k x k (stride k), channels-last, n examples; index: position in the window (0 .. k k - 1), first maximum wins, a NaN counts as one.
+// k is at most 16. Rows and columns that no window covers are ignored; scatter leaves zeros there.
 void dnn_pool_argmax(const float *x, int n, int height, int width, int channels, int k, float *y, unsigned char *index);  // y or index may be NULL
 void dnn_pool_gather(const float *x, const unsigned char *index, int n, int height, int width, int channels, int k, float *y);
 void dnn_pool_scatter(const float *v, const unsigned char *index, int n, int height, int width, int channels, int k, float *dx);

@@ -224,7 +224,7 @@ static void transpose(const float *x, int n, int64_t rows, int64_t cols, float *
     }
 }
 
-// ---- convolutions of few channels: dx[p, c] = sum over taps t of dy[p - t, :] . w[c, t, :]
+// ---- convolutions of few channels: their input gradient, dx[p, c] = sum over taps t of dy[p - t, :] . w[c, t, :]
 
 // out[i]: the sum of a[i]'s lanes.
 INLINE void sum_lanes(const vf a[8], float out[8])
@@ -251,75 +251,70 @@ INLINE void sum_lanes(const vf a[8], float out[8])
     memcpy(out, &b[0], sizeof b[0]);
 }
 
-// The taps that meet a place of dx along one axis: tap, tap + stride, ... at `at`, at - 1, ... of dy.
-struct meeting {
-    int tap, at;
+// A tap that meets a row of dx: its weights [O], and the first place's partner in dy.
+struct tap {
+    const float *weight, *dy;
 };
 
-static struct meeting meet(int place, int padding, int stride)
-{
-    return (struct meeting){(place + padding) % stride, (place + padding) / stride};
-}
-
-// Eight places of one row of dx, `stride` apart: the same taps meet them, and eight neighbours of dy meet each
-// tap, so a weight is loaded once for eight. Neighbours outside dy are left out; the caller drops places outside dx.
-INLINE void dx_block(const struct dnn_shape *s, const float *dy, const float *w, struct meeting row, struct meeting col,
-                     int O, float out[8])
+// Places of one row of dx, `stride` apart, meet the same taps, and neighbours of dy meet each tap: a weight is
+// loaded once for eight.
+INLINE void dx_block(const struct tap *tap, int taps, int64_t from, int O, float out[8])
 {
     vf sum[8] = {{0}};
-    for (int i = row.tap, r = row.at; i < s->kernel_height && r >= 0; i += s->stride, r--) {
-        if (r >= s->out_height) continue;
-        for (int j = col.tap, q = col.at; j < s->kernel_width; j += s->stride, q--) {
-            const float *g = dy + ((int64_t)r * s->out_width + q) * O;
-            const float *t = w + ((int64_t)i * s->kernel_width + j) * O;
-            if (q >= 0 && q + 8 <= s->out_width) {
-                for (int o = 0; o < O; o += LANES) {
-                    const vf weight = load_some(t + o, O - o);
-                    UNROLL for (int p = 0; p < 8; p++) sum[p] += load_some(g + p * O + o, O - o) * weight;
-                }
-            } else {
-                for (int o = 0; o < O; o += LANES) {
-                    const vf weight = load_some(t + o, O - o);
-                    UNROLL for (int p = 0; p < 8; p++)
-                        if (q + p >= 0 && q + p < s->out_width) sum[p] += load_some(g + p * O + o, O - o) * weight;
-                }
-            }
+    for (int i = 0; i < taps; i++) {
+        const float *w = tap[i].weight, *g = tap[i].dy + from;
+        int o = 0;
+        for (; o + LANES <= O; o += LANES) {
+            const vf weight = load(w + o);
+            UNROLL for (int p = 0; p < 8; p++) sum[p] += load(g + p * O + o) * weight;
+        }
+        if (o < O) {
+            const vf weight = load_some(w + o, O - o);
+            UNROLL for (int p = 0; p < 8; p++) sum[p] += load_some(g + p * O + o, O - o) * weight;
         }
     }
     sum_lanes(sum, out);
 }
 
-static void narrow_dx(const struct dnn_shape *s, const float *dy, const float *w, float *dx)
+static void narrow_dx(const struct dnn_shape *s, const float *dy, const float *w, float *dx, float *lines)
 {
-    const int C = s->channels, O = s->out_channels, filter = s->kernel_height * s->kernel_width * O;
-    for (int e = 0; e < s->examples; e++) {
-        for (int r = 0; r < s->height; r++)
-            for (int c = 0; c < C; c++) {
-                const struct meeting row = meet(r, s->padding, s->stride);
-                float *out = dx + (int64_t)r * s->width * C + c;
+    const int C = s->channels, O = s->out_channels, kh = s->kernel_height, kw = s->kernel_width;
+    const int64_t line = dnn_narrow_line(s), length = (int64_t)s->out_width * O;
+    float *const zero = lines + (int64_t)(kw - 1) * O;  // dy's column 0
+    struct tap tap[DNN_NARROW_TAPS];
+    memset(lines, 0, (size_t)(kh * line) * sizeof *lines);
+    for (int e = 0; e < s->examples; e++, dy += s->out_height * length)
+        for (int r = 0, ready = 0; r < s->height; r++, dx += (int64_t)s->width * C) {
+            // Row q of dy lies in line q % kh until q + kh takes its place.
+            const int last = (r + s->padding) / s->stride;
+            for (; ready <= last && ready < s->out_height; ready++)
+                memcpy(zero + ready % kh * line, dy + ready * length, (size_t)length * sizeof *dy);
+            for (int c = 0; c < C; c++)
                 for (int phase = 0; phase < s->stride; phase++) {
-                    struct meeting col = meet(phase, s->padding, s->stride);
-                    for (int first = phase; first < s->width; first += 8 * s->stride, col.at += 8) {
+                    int taps = 0;
+                    for (int i = (r + s->padding) % s->stride, q = last; i < kh && q >= 0; i += s->stride, q--)
+                        for (int j = (phase + s->padding) % s->stride; q < s->out_height && j < kw; j += s->stride)
+                            tap[taps++] = (struct tap){
+                                .weight = w + ((int64_t)(c * kh + i) * kw + j) * O,
+                                .dy = zero + q % kh * line + (int64_t)((phase + s->padding - j) / s->stride) * O,
+                            };
+                    for (int first = phase, block = 0; first < s->width; first += 8 * s->stride, block++) {
                         float eight[8];
-                        if (O == 32) dx_block(s, dy, w + c * filter, row, col, 32, eight);
-                        else dx_block(s, dy, w + c * filter, row, col, O, eight);
-                        for (int p = 0, at = first; p < 8 && at < s->width; p++, at += s->stride) out[at * C] = eight[p];
+                        if (O == 32) dx_block(tap, taps, (int64_t)block * 8 * 32, 32, eight);
+                        else dx_block(tap, taps, (int64_t)block * 8 * O, O, eight);
+                        for (int p = 0, at = first; p < 8 && at < s->width; p++, at += s->stride) dx[at * C + c] = eight[p];
                     }
                 }
-            }
-        dy += (int64_t)s->out_height * s->out_width * O;
-        dx += (int64_t)s->height * s->width * C;
-    }
+        }
 }
 
 // ---- and their forward pass and weight gradient, on rows of x with their padding around
 //
-// A tap is one of the kernel's kh kw C places; a tap's element of x lies at a fixed distance from its window's
-// first. Weights are [taps, panels of PANEL outputs]. Registers hold AHEAD windows or TAPS taps times one panel.
+// A tap is one of the kernel's kh kw C places: its element of x lies at a fixed distance from its window's first.
+// AHEAD windows times STEP outputs stay in registers while the taps go by, or TAPS taps while the windows do.
 
 enum {
     VECTORS = WIDTH == 64 ? 2 : 1,
-    PANEL = DNN_NARROW_PANEL,
     STEP = VECTORS * LANES,
     AHEAD = 7,  // divides 28, 14 and 7
     TAPS = 9,
@@ -341,7 +336,7 @@ static const float *pad(const struct dnn_shape *s, const float *x, float *padded
     return padded;
 }
 
-// `count` windows, C stride apart in x, times STEP outputs of which `width` exist.
+// `count` neighbouring windows times STEP outputs, of which `width` exist.
 INLINE void forward_block(const struct dnn_shape *s, const float *x, int64_t line, const float *w, int64_t panels,
                                  const float *bias, bool relu, float *y, int count, int width)
 {
@@ -371,27 +366,20 @@ static void narrow_forward(const struct dnn_shape *s, const float *x, const floa
                            float *y, float *padded)
 {
     const int C = s->channels, O = s->out_channels, Q = s->out_width;
-    const int64_t line = (int64_t)(s->width + 2 * s->padding) * C, panels = (O + PANEL - 1) / PANEL * PANEL;
+    const int64_t line = (int64_t)(s->width + 2 * s->padding) * C, panels = dnn_narrow_panels(s);
     for (int e = 0; e < s->examples; e++) {
         const float *image = pad(s, x, padded);
         for (int r = 0; r < s->out_height; r++)
             for (int o = 0; o < O; o += STEP) {
                 const float *from = image + r * s->stride * line, *b = bias ? bias + o : NULL;
                 float *to = y + (int64_t)r * Q * O + o;
-                const int width = O - o;
-                // The last AHEAD windows may overlap those before: the same sums in the same order.
-                for (int q = 0; q < Q; q += AHEAD) {
-                    if (Q < AHEAD) {
-                        for (q = 0; q < Q; q++)
-                            forward_block(s, from + q * s->stride * C, line, w + o, panels, b, relu, to + q * O, 1, width);
-                        break;
-                    }
-                    const int64_t at = q + AHEAD <= Q ? q : Q - AHEAD;
-                    if (width >= STEP)
-                        forward_block(s, from + at * s->stride * C, line, w + o, panels, b, relu, to + at * O, AHEAD, STEP);
-                    else
-                        forward_block(s, from + at * s->stride * C, line, w + o, panels, b, relu, to + at * O, AHEAD, width);
+                const int width = O - o, across = s->stride * C;
+                int q = 0;
+                for (; q + AHEAD <= Q; q += AHEAD) {
+                    if (width >= STEP) forward_block(s, from + q * across, line, w + o, panels, b, relu, to + q * O, AHEAD, STEP);
+                    else forward_block(s, from + q * across, line, w + o, panels, b, relu, to + q * O, AHEAD, width);
                 }
+                for (; q < Q; q++) forward_block(s, from + q * across, line, w + o, panels, b, relu, to + q * O, 1, width);
             }
         x += (int64_t)s->height * s->width * C;
         y += (int64_t)s->out_height * Q * O;
@@ -429,7 +417,7 @@ INLINE void dw_block(const struct dnn_shape *s, const float *x, int64_t line, co
 static void narrow_dw(const struct dnn_shape *s, const float *x, float *dw, const float *dy, float *padded)
 {
     const int C = s->channels, O = s->out_channels, run = s->kernel_width * C, taps = s->kernel_height * run;
-    const int64_t line = (int64_t)(s->width + 2 * s->padding) * C, panels = (O + PANEL - 1) / PANEL * PANEL;
+    const int64_t line = (int64_t)(s->width + 2 * s->padding) * C, panels = dnn_narrow_panels(s);
     float spare[STEP];
     float *const bias = dw + taps * panels;
     memset(dw, 0, (size_t)((taps + 1) * panels) * sizeof *dw);

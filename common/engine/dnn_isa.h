@@ -13,16 +13,31 @@ struct dnn_loops {
                          int k, float *dx);
     // n matrices [rows, cols] -> [cols, rows].
     void (*transpose)(const float *x, int n, int64_t rows, int64_t cols, float *y);
-    // Convolutions of few channels. `padded` holds one example with its padding, w is as below.
+    // Convolutions of few channels, weights as below. `padded` holds one example of x with its padding, `lines` kh
+    // lines of dy.
     void (*narrow_forward)(const struct dnn_shape *s, const float *x, const float *w, const float *bias, bool relu,
                            float *y, float *padded);
-    void (*narrow_dx)(const struct dnn_shape *s, const float *dy, const float *w, float *dx);
+    void (*narrow_dx)(const struct dnn_shape *s, const float *dy, const float *w, float *dx, float *lines);
     void (*narrow_dw)(const struct dnn_shape *s, const float *x, float *w, const float *dy, float *padded);
 };
 
-// Their weights. Forward: [kh, kw, C, O], O filled up with zeros to whole panels. The weight gradient: the same,
-// and behind the last tap, as one tap more, the bias gradient. The input gradient: [C, kh, kw, O].
-enum { DNN_NARROW_PANEL = 32 };
+// Their weights: [kh, kw, C, O], O filled up to whole panels; the weight gradient has one tap more, the bias gradient.
+// For the input gradient: [C, kh, kw, O].
+enum { DNN_NARROW_PANEL = 32, DNN_NARROW_TAPS = 64 };
+
+static inline int64_t dnn_narrow_panels(const struct dnn_shape *s)
+{
+    return (s->out_channels + DNN_NARROW_PANEL - 1) / DNN_NARROW_PANEL * DNN_NARROW_PANEL;
+}
+
+// Floats of one of the input gradient's kh lines: a row of dy with zeros on both sides, as far as taps and blocks
+// of eight reach.
+static inline int64_t dnn_narrow_line(const struct dnn_shape *s)
+{
+    int reach = (s->width - 1 + s->padding) / s->stride + 8;
+    if (reach < s->out_width) reach = s->out_width;
+    return (int64_t)(s->kernel_width - 1 + reach) * s->out_channels;
+}
 
 extern const struct dnn_loops dnn_loops_baseline, dnn_loops_avx2, dnn_loops_avx512;
 

@@ -1,10 +1,11 @@
 // bench_dnn.c: convolutions beside sgemm and beside what else the library offers, in one run.
 //
-//     bench_dnn [ROUNDS]      (OPENBLAS_CORETYPE=SkylakeX where OpenBLAS does not know the machine)
+//     bench_dnn [ROUNDS [ROWS]]    (OPENBLAS_CORETYPE=SkylakeX where OpenBLAS does not know the machine)
 //
 // Each row is one product: `ours` as the engine runs it (channels-last, a shard of 8), the library's direct method
 // channels-last and in its own choice of layout, and Winograd. GFLOP/s count the direct method's operations.
-// Every figure is the median over interleaved rounds; two threads run the same product each.
+// Every figure is the median over interleaved rounds; two threads run the same product each. Then pooling and layouts
+// beside a plain copy of as many bytes, and what one call costs.
 #include <cblas.h>
 #include <dnnl.h>
 #include <stdio.h>
@@ -185,6 +186,59 @@ static struct dnn_shape shape(int examples, int C, int H, int O, int k, int stri
                               .stride = stride, .padding = padding};
 }
 
+// ---- pooling, layouts, the price of a call
+
+static void bench_moves(int rounds)
+{
+    enum { N = 8, H = 28, C = 64, LARGE = N * H * H * C, SMALL = LARGE / 4 };
+    static const char *const name[] = {"argmax 2x2, values and index", "argmax 2x2, values", "gather 2x2", "scatter 2x2",
+                                       "to channels first", "to channels last"};
+    static const double bytes[] = {4. * LARGE + 5. * SMALL, 4. * (LARGE + SMALL), 4. * LARGE + 5. * SMALL,
+                                   4. * LARGE + 5. * SMALL, 8. * LARGE, 8. * LARGE};
+    float *large = numbers(LARGE), *other = numbers(LARGE), *small = numbers(SMALL);
+    unsigned char *index = malloc(SMALL);
+    printf("\n%-40s %10s %10s\n", "8 x 28 x 28 x 64", "GB/s", "of a copy");
+    for (int m = 0; m < 6; m++) {
+        double moved[ROUNDS_MAX], copied[ROUNDS_MAX];
+        for (int k = 0; k < rounds; k++) {
+            double start = msg_clock();
+            for (int i = 0; i < 40; i++) {
+                if (m == 0) dnn_pool_argmax(large, N, H, H, C, 2, small, index);
+                if (m == 1) dnn_pool_argmax(large, N, H, H, C, 2, small, NULL);
+                if (m == 2) dnn_pool_gather(large, index, N, H, H, C, 2, small);
+                if (m == 3) dnn_pool_scatter(small, index, N, H, H, C, 2, other);
+                if (m == 4) dnn_to_channels_first(large, N, C, H * H, other);
+                if (m == 5) dnn_to_channels_last(large, N, C, H * H, other);
+            }
+            moved[k] = 40 * bytes[m] / (msg_clock() - start) / 1e9;
+            start = msg_clock();
+            for (int i = 0; i < 40; i++) {
+                memcpy(other, large, sizeof(float) * LARGE);
+                __asm__ volatile("" ::: "memory");
+            }
+            copied[k] = 40 * 8. * LARGE / (msg_clock() - start) / 1e9;
+        }
+        double rate = stats_median(moved, rounds);
+        printf("%-40s %10.1f %9.0f%%\n", name[m], rate, 100 * rate / stats_median(copied, rounds));
+    }
+    free(large), free(other), free(small), free(index);
+}
+
+// The smallest convolution: all of it is the call.
+static void bench_call(int rounds)
+{
+    const struct dnn_shape s = shape(1, 16, 1, 16, 1, 1, 0);
+    struct subject least = ours(DNN_FORWARD, &s);
+    double seconds[ROUNDS_MAX];
+    for (int k = 0; k < rounds; k++) {
+        double start = msg_clock();
+        for (int i = 0; i < 20000; i++) run_ours(&least, 0);
+        seconds[k] = (msg_clock() - start) / 20000;
+    }
+    printf("\none call: %.2f microseconds\n", 1e6 * stats_median(seconds, rounds));
+    subject_free(&least);
+}
+
 int main(int argc, char **argv)
 {
     int rounds = argc > 1 ? atoi(argv[1]) : 5;
@@ -205,8 +259,10 @@ int main(int argc, char **argv)
         {8, 3, 32, 64, 3, 1, 1},  {8, 1, 28, 32, 4, 2, 1},   {8, 32, 14, 64, 4, 2, 1},   // colour; down and up by 2
         {8, 1, 28, 6, 5, 1, 2},   {8, 6, 14, 16, 5, 1, 0},   {8, 4, 28, 32, 3, 1, 1},
     };
+    size_t count_rows = sizeof rows / sizeof *rows;
+    if (argc > 2 && (size_t)atoi(argv[2]) < count_rows) count_rows = (size_t)atoi(argv[2]);
     printf("%-4s %-22s %-34s %9s %9s %8s %8s\n", "", "", "GFLOP/s", "1 thread", "2", "of sgemm", "of sgemm");
-    for (size_t r = argc > 2 ? atoi(argv[2]) : 0; r < sizeof rows / sizeof *rows; r++)
+    for (size_t r = 0; r < count_rows; r++)
         for (int kind = 0; kind < 3; kind++) {
             const int *v = rows[r];
             const struct dnn_shape s = shape(v[0], v[1], v[2], v[3], v[4], v[5], v[6]);
@@ -234,4 +290,12 @@ int main(int argc, char **argv)
             printf("     %-22s %-34s %9.1f %9.1f\n", "", sgemm.name, one, two);
             fflush(stdout);
         }
+    bench_moves(rounds);
+    bench_call(rounds);
+    for (int i = 0; i < WORKERS; i++) {
+        free(sgemm.x[i]), free(sgemm.w[i]), free(sgemm.y[i]);
+        dnnl_stream_destroy(stream[i]);
+        pool_free(pools[i]);
+    }
+    dnnl_engine_destroy(engine);
 }

@@ -1,7 +1,8 @@
 // gemm.h: matrix products for one worker. C = A B with any strides; transposes are strides.
 //
-// Every element of C is one sum over k in an order that depends on k alone, so a row of C is the same bits
-// whatever m, its position and its neighbours. Instruction sets are chosen at run time as in vec.h.
+// Every element of C is one chain of multiply-adds from the first k to the last (fused for AVX2 and AVX-512),
+// so it is the same bits whatever m, n, its position and its neighbours, and from gemm_plain as from gemm_packed.
+// Instruction sets are chosen at run time as in vec.h. Any alignment will do; 64 bytes are fastest.
 #ifndef ASSAY_ENGINE_GEMM_H
 #define ASSAY_ENGINE_GEMM_H
 
@@ -20,11 +21,11 @@ size_t gemm_packed_floats(int64_t k, int64_t n);
 enum { GEMM_PANEL = 48 };
 void gemm_pack(float *packed, struct gemm_matrix b, int64_t k, int64_t n, int64_t from, int64_t to);
 
-// What follows the product, in this order. All optional.
+// What goes with the product. All optional.
 struct gemm_tail {
-    bool add;            // C += instead of C =
-    const float *bias;   // [n]
-    bool relu;
+    bool add;            // C += instead of C =: the chain begins with C
+    const float *bias;   // [n], added after the last k
+    bool relu;           // at the very end; NaN stays
 };
 
 // C[m x n] (row stride ldc, columns contiguous) = A B for packed B; columns [from, to) only, as above.

@@ -71,12 +71,12 @@ INLINE vec relu(vec x)
     return (vec)((ints)x & ~(x < 0));  // NaN is not less than 0: it stays
 }
 
-INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c, int64_t next)
+// `ahead` floats behind the strips lies one of the next call, which is fetched while the sums run.
+INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c, int64_t ahead)
 {
     const int vectors = strips * LANES, columns = g->columns;
-    const int64_t row = g->a.row, col = g->a.col, strip = g->strip, ldc = g->ldc;
-    const float *b = g->b;
-    const int64_t ahead = next;
+    const int64_t row = g->a.row, col = g->a.col, step = g->b.step, strip = g->b.strip, ldc = g->ldc;
+    const float *b = g->b.at;
     vec sum[ROWS][VECTORS];
 
     if (g->add) {
@@ -99,7 +99,7 @@ INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *
         }
         a += col;
         __builtin_prefetch(b + ahead, 0, 2);
-        b += GEMM_STRIP;
+        b += step;
     }
 
     if (g->bias)
@@ -119,33 +119,24 @@ INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *
 }
 
 #define TILE(rows, strips) \
-    static void tile_##rows##x##strips(const struct gemm_block *g, const float *a, float *c, int64_t next) \
-    { tile(rows, strips, g, a, c, next); }
-#define TILES(strips) TILE(1, strips) TILE(2, strips) MORE_TILES(strips)
-#define TILE_ROW(strips) {tile_1x##strips, tile_2x##strips, MORE_NAMES(strips)}
-#if defined ISA_avx512
-#define MORE_TILES(s) TILE(3, s) TILE(4, s) TILE(5, s) TILE(6, s) TILE(7, s) TILE(8, s)
-#define MORE_NAMES(s) tile_3x##s, tile_4x##s, tile_5x##s, tile_6x##s, tile_7x##s, tile_8x##s
-#elif defined ISA_avx2
-#define MORE_TILES(s) TILE(3, s) TILE(4, s) TILE(5, s) TILE(6, s)
-#define MORE_NAMES(s) tile_3x##s, tile_4x##s, tile_5x##s, tile_6x##s
-#else
-#define MORE_TILES(s)
-#define MORE_NAMES(s)
-#endif
+    static void tile_##rows##x##strips(const struct gemm_block *g, const float *a, float *c, int64_t ahead) \
+    { tile(rows, strips, g, a, c, ahead); }
+typedef void run_tile(const struct gemm_block *g, const float *a, float *c, int64_t ahead);
 
-TILES(1)
 #if defined ISA_avx512
+#define TILES(s) TILE(1, s) TILE(2, s) TILE(3, s) TILE(4, s) TILE(5, s) TILE(6, s) TILE(7, s) TILE(8, s)
+#define NAMES(s) {tile_1x##s, tile_2x##s, tile_3x##s, tile_4x##s, tile_5x##s, tile_6x##s, tile_7x##s, tile_8x##s}
+TILES(1)
 TILES(2)
 TILES(3)
+static run_tile *const tiles[STRIPS][ROWS] = {NAMES(1), NAMES(2), NAMES(3)};
+#elif defined ISA_avx2
+TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1)
+static run_tile *const tiles[STRIPS][ROWS] = {{tile_1x1, tile_2x1, tile_3x1, tile_4x1, tile_5x1, tile_6x1}};
+#else
+TILE(1, 1) TILE(2, 1)
+static run_tile *const tiles[STRIPS][ROWS] = {{tile_1x1, tile_2x1}};
 #endif
-
-static void (*const tiles[STRIPS][ROWS])(const struct gemm_block *, const float *, float *, int64_t) = {
-    TILE_ROW(1),
-#if defined ISA_avx512
-    TILE_ROW(2), TILE_ROW(3),
-#endif
-};
 
 // The last rows are shared by two tiles: one of a single row would wait for its own sums.
 INLINE int64_t next_tile(int64_t left)
@@ -157,15 +148,13 @@ static void block(const struct gemm_block *g)
 {
     const int strips = (g->columns + GEMM_STRIP - 1) / GEMM_STRIP;
     const float *a = g->a.at;
-    int64_t rows;
+    int64_t ahead = g->next ? g->next - g->b.at : 0, fetched = 0, rows;
 
-    // The first tiles fetch what comes next, a strip each, while the sums run.
-    int ahead = g->next ? strips : 0;
     for (int64_t i = 0; i < g->m; i += rows) {
         rows = next_tile(g->m - i);
-        tiles[strips - 1][rows - 1](g, a, g->c + i * g->ldc, ahead > 0 ? g->next - g->b + (strips - ahead) * g->strip : 0);
-        ahead--;
+        tiles[strips - 1][rows - 1](g, a, g->c + i * g->ldc, ahead);
         a += g->tile ? g->tile : rows * g->a.row;
+        ahead = g->next && ++fetched < strips ? ahead + g->b.strip : 0;  // a strip a tile
     }
 }
 

@@ -1,35 +1,39 @@
-// gemm_isa.h: private to gemm.c and gemm_isa.c, which is compiled once per instruction set.
+// gemm_isa.h: between gemm.c and gemm_isa.c, which is compiled once per instruction set.
 #ifndef ASSAY_ENGINE_GEMM_ISA_H
 #define ASSAY_ENGINE_GEMM_ISA_H
 
 #include "gemm.h"
 
-// B stands ready as strips of 16 columns, each [k][16] without gaps, zeros beyond column n: the same for
-// every instruction set, one to four vectors wide.
+// B is read in strips of 16 columns, one to four vectors wide whatever the instruction set. Packed strips are
+// [k][16] without gaps, with zeros for the columns beyond n.
 enum { GEMM_STRIP = 16 };
+
+struct gemm_strips {
+    const float *at;
+    int64_t step, strip;     // floats from k to k + 1 and from strip to strip
+};
 
 // C[m x columns] over one block of k, for a few strips side by side.
 struct gemm_block {
     int64_t m, k;
-    int columns;             // 1 .. GEMM_STRIP * strips of the kernel
+    int columns;             // 1 .. GEMM_STRIP * gemm_kernel.strips
     struct gemm_matrix a;
-    int64_t tile;            // where A was gathered: from tile to tile
-    const float *b;          // row kk of strip s: b + s * strip + kk * GEMM_STRIP
-    int64_t strip;
-    const float *next;
+    int64_t tile;            // from tile to tile of a gathered A, otherwise 0
+    struct gemm_strips b;
+    const float *next;       // the strips of the next call, or NULL
     float *c;
     int64_t ldc;
     bool add;                // continue the sums that stand in C
-    const float *bias;       // NULL or one a column; with relu, what follows the last block
+    const float *bias;       // NULL, or one a column; bias and relu follow the last block of k
     bool relu;
 };
 
 struct gemm_kernel {
-    int strips;              // how many side by side
+    int strips;              // the most of a call
     void (*block)(const struct gemm_block *g);
-    // Copies A of the block to where it is read in order: k times gemm_block.m rounded up to 8 floats.
+    // Copies A (a.row = 1) to where it is read in order, k times m rounded up to a tile, and points the block there.
     void (*gather)(struct gemm_block *g, float *room);
-    // n columns of B into strips that begin `stride` floats apart.
+    // n columns of B into packed strips that begin `stride` floats apart.
     void (*pack)(float *strips, int64_t stride, struct gemm_matrix b, int64_t k, int64_t n);
 };
 

@@ -190,7 +190,14 @@ static struct strided walk_of(const struct planner *s, const struct node *n, boo
 
 // ---- clusters
 
-static int depends(const struct planner *s, const struct node *n) { return n ? s->cluster[n->id] : -1; }
+// The open clusters that must be closed before n has a value, also through views that are not made yet.
+static uint64_t needs_of(const struct planner *s, const struct node *n) {
+    if (s->value[n->id][0] >= 0 || s->value[n->id][1] >= 0) return 0;
+    int k = s->cluster[n->id];
+    uint64_t needs = k >= 0 ? 1ull << k | s->open[k].needs : 0;
+    for (int i = 0; k < 0 && i < op_inputs[n->op]; i++) needs |= needs_of(s, n->in[i]);
+    return needs;
+}
 
 static const struct node *under_broadcast(const struct node *o) { return o->op == OP_BROADCAST ? o->in[0] : o; }
 
@@ -374,7 +381,9 @@ static void build_member(struct build *b, int at) {
         const struct node *sum = n->op == OP_SUM ? n : absorbed ? x : NULL;
         int r = operand(b, n, sum ? sum->in[0] : x);
         enum sum_form form = sum ? sum_form(sum, b->c->last) : SUM_ROWS;
-        if (form == SUM_LAST || form == SUM_EVERYTHING) r = add_op(b, VEC_ROW_SUM, r, -1, 0);
+        int64_t rows, cols = 1;  // of what is summed, which may be one number a row of a wider space
+        if (sum) space_of(&sum->in[0]->shape, b->c->last, &rows, &cols);
+        if ((form == SUM_LAST || form == SUM_EVERYTHING) && cols > 1) r = add_op(b, VEC_ROW_SUM, r, -1, 0);
         b->reg[at] = r;
         if (n->op == OP_SUM_EXAMPLES) {
             add_store(b, r, VEC_SUM_ALL, n, 0, 0);
@@ -497,8 +506,11 @@ static void join(struct planner *s, const struct node *n, bool last, int64_t row
         const struct node *o = operand[i];
         if (!o) continue;
         const struct node *src = spread ? o : under_broadcast(o);
-        int k = depends(s, src);
-        if (k < 0) continue;
+        int k = s->cluster[src->id];
+        if (k < 0) {
+            needs |= needs_of(s, src);
+            continue;
+        }
         struct cluster *c = &s->open[k];
         struct vec_view view;
         unsigned v;
@@ -526,7 +538,7 @@ static void join(struct planner *s, const struct node *n, bool last, int64_t row
             into = k;
             continue;
         }
-        if (k != into) needs |= 1ull << k | c->needs;
+        if (k != into || ends_program(s, src)) needs |= 1ull << k | c->needs;
     }
     // Joining a cluster that something we need depends on would close a circle.
     if (into >= 0 && needs >> into & 1) {

@@ -115,13 +115,20 @@ static struct node *join_reshapes(struct graph *g, struct node *n) {
     return graph_reshape(g, n->in[0]->in[0], n->shape);
 }
 
+// Choosing among one is no choice.
+static struct node *single_column(struct graph *g, struct node *n) {
+    (void)g;
+    bool chooses = n->op == OP_GATHER || n->op == OP_SCATTER || n->op == OP_ROW_MAX;
+    return chooses && shape_equal(&n->shape, &n->in[0]->shape) && n->shape.dim[n->shape.rank - 1] == 1 ? n->in[0] : NULL;
+}
+
 static struct node *drop_detach(struct graph *g, struct node *n) {
     (void)g;
     return n->op == OP_DETACH ? n->in[0] : NULL;
 }
 
 static struct node *(*const rules[])(struct graph *, struct node *) = {
-    drop_detach, join_reshapes, hoist_each, fold_transpose, sink_sum, mask_before_scatter, norm_of_product,
+    drop_detach, single_column, join_reshapes, hoist_each, fold_transpose, sink_sum, mask_before_scatter, norm_of_product,
 };
 
 struct state {

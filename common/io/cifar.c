@@ -15,7 +15,8 @@ struct member {
 };
 
 // Octal digits up to a blank or NUL; -1 for anything else, base-256 included.
-static int64_t octal(const unsigned char *field, int width) {
+static int64_t octal(const unsigned char *field, int width)
+{
     int64_t value = 0;
     int i = 0, digits = 0;
     while (i < width && field[i] == ' ') i++;
@@ -23,20 +24,23 @@ static int64_t octal(const unsigned char *field, int width) {
     return digits && (i == width || field[i] == ' ' || field[i] == 0) ? value : -1;
 }
 
-static bool sum_is_right(const unsigned char *block) {
+static bool sum_is_right(const unsigned char *block)
+{
     int64_t sum = 0;
     for (int i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? ' ' : block[i];
     return octal(block + 148, 8) == sum;
 }
 
-static bool all_zero(const unsigned char *block) {
+static bool all_zero(const unsigned char *block)
+{
     for (int i = 0; i < BLOCK; i++)
         if (block[i]) return false;
     return true;
 }
 
 // Which member of the split a header names, or -1.
-static int place_of(const unsigned char *block, bool test) {
+static int place_of(const unsigned char *block, bool test)
+{
     char name[101] = {0};
     memcpy(name, block, 100);
     if (block[156] != '0' && block[156] != 0) return -1;  // no regular file
@@ -48,22 +52,25 @@ static int place_of(const unsigned char *block, bool test) {
     return batch ? at[11] - '1' : -1;
 }
 
-static bool read_member(struct bytes *b, struct member *m, int64_t size, bool exact, const char *name, struct error *e) {
+static bool read_member(struct bytes *b, struct member *m, int64_t size, bool exact, const char *name, struct error *e)
+{
     if (m->row) return error_set(e, EXIT_INPUT, "%s: member %s is there twice", bytes_name(b), name);
     if (size < ROW || size > (int64_t)ROWS * ROW || size % ROW || (exact && size != (int64_t)ROWS * ROW))
-        return error_set(e, EXIT_INPUT, "%s: member %s: %d rows of %d bytes expected, %lld bytes found", bytes_name(b), name, ROWS, ROW,
-                         (long long)size);
+        return error_set(e, EXIT_INPUT, "%s: member %s: %d rows of %d bytes expected, %lld bytes found", bytes_name(b),
+                         name, ROWS, ROW, (long long)size);
     m->rows = size / ROW;
     m->row = memory_take((size_t)size);
     return bytes_take(b, m->row, (size_t)size, e);
 }
 
-static bool read_archive(struct bytes *b, struct member *member, bool test, bool exact, struct error *e) {
+static bool read_archive(struct bytes *b, struct member *member, bool test, bool exact, struct error *e)
+{
     unsigned char block[BLOCK];
     for (;;) {
         if (!bytes_take(b, block, BLOCK, e)) return false;
         if (all_zero(block)) return bytes_drain(b, e);  // the end mark, then padding up to the block size of a tape
-        if (!sum_is_right(block)) return error_set(e, EXIT_INPUT, "%s: a tar header expected, its sum is wrong", bytes_name(b));
+        if (!sum_is_right(block))
+            return error_set(e, EXIT_INPUT, "%s: a tar header expected, its sum is wrong", bytes_name(b));
         int64_t size = octal(block + 124, 12);
         if (size < 0) return error_set(e, EXIT_INPUT, "%s: a tar header without a size", bytes_name(b));
         int place = place_of(block, test);
@@ -75,7 +82,8 @@ static bool read_archive(struct bytes *b, struct member *member, bool test, bool
 }
 
 // Members are freed as they are taken: together with the images that come out of them they would double the memory.
-static bool take(struct bytes *b, struct member *member, int members, struct intake *in, struct error *e) {
+static bool take(struct bytes *b, struct member *member, int members, struct intake *in, struct error *e)
+{
     int64_t total = 0, n = 0;
     for (int m = 0; m < members; m++) {
         if (!member[m].row)
@@ -96,12 +104,14 @@ static bool take(struct bytes *b, struct member *member, int members, struct int
     return good && intake_end(in, e);
 }
 
-bool cifar_read(struct bytes *b, struct intake *in, bool test, bool exact, struct error *e) {
+bool cifar_read(struct bytes *b, struct intake *in, bool test, bool exact, struct error *e)
+{
     struct member member[TRAIN_MEMBERS] = {0};
     int members = test ? 1 : TRAIN_MEMBERS;
     BUG_IF(in->dtype != U8 || intake_image_bytes(in) != IMAGE, "CIFAR-10 has images of 3x32x32 bytes");
     // The archive as published unpacks to 184 MB.
-    bool good = bytes_gunzip(b, (int64_t)8 * ROWS * ROW, e) && read_archive(b, member, test, exact, e) && take(b, member, members, in, e);
+    bool good = bytes_gunzip(b, (int64_t)8 * ROWS * ROW, e) && read_archive(b, member, test, exact, e) &&
+                take(b, member, members, in, e);
     for (int m = 0; m < TRAIN_MEMBERS; m++) free(member[m].row);
     return good;
 }

@@ -20,24 +20,26 @@ enum { ATTEMPTS = 2 };  // in a row without a new byte, for one address
 struct transfer {
     const struct download *d;
     CURL *curl;
-    int fd;           // the part
-    int64_t have;     // bytes in it
-    int64_t asked;    // where the range begins
-    bool begun;       // the first byte of this answer has come
-    bool page;        // the answer is HTML
+    int fd;         // the part
+    int64_t have;   // bytes in it
+    int64_t asked;  // where the range begins
+    bool begun;     // the first byte of this answer has come
+    bool page;      // the answer is HTML
     bool too_large;
-    int failed;       // errno of a write, 0 while all went well
+    int failed;  // errno of a write, 0 while all went well
     struct progress progress;
 };
 
-static bool is_page(struct transfer *t) {
+static bool is_page(struct transfer *t)
+{
     char *type = NULL;
     curl_easy_getinfo(t->curl, CURLINFO_CONTENT_TYPE, &type);
     return type && strncasecmp(type, "text/html", 9) == 0;
 }
 
 // An answer to a Range request is the rest (206) or, from a server that ignores ranges, everything (200).
-static bool begin_answer(struct transfer *t, const char *bytes, size_t count) {
+static bool begin_answer(struct transfer *t, const char *bytes, size_t count)
+{
     long status = 0;
     t->begun = true;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
@@ -51,7 +53,8 @@ static bool begin_answer(struct transfer *t, const char *bytes, size_t count) {
     return !t->failed;
 }
 
-static size_t receive(char *bytes, size_t size, size_t count, void *data) {
+static size_t receive(char *bytes, size_t size, size_t count, void *data)
+{
     struct transfer *t = data;
     size_t left = size * count;
     if (!t->begun && !begin_answer(t, bytes, left)) return 0;
@@ -73,7 +76,8 @@ static size_t receive(char *bytes, size_t size, size_t count, void *data) {
 }
 
 // Keeps a range's answer honest: "bytes FROM-TO/ALL" must begin where we stopped.
-static size_t read_header(char *line, size_t size, size_t count, void *data) {
+static size_t read_header(char *line, size_t size, size_t count, void *data)
+{
     struct transfer *t = data;
     size_t length = size * count;
     char text[128];
@@ -86,7 +90,8 @@ static size_t read_header(char *line, size_t size, size_t count, void *data) {
     return length;
 }
 
-static void set_up(struct transfer *t, const char *address, char *range, size_t room, char *detail) {
+static void set_up(struct transfer *t, const char *address, char *range, size_t room, char *detail)
+{
     CURL *c = t->curl;
     curl_easy_reset(c);
     *detail = 0;
@@ -114,19 +119,22 @@ static void set_up(struct transfer *t, const char *address, char *range, size_t 
     t->begun = t->page = t->too_large = false;
 }
 
-static bool empty_part(struct transfer *t, struct error *e) {
+static bool empty_part(struct transfer *t, struct error *e)
+{
     t->have = 0;
     return ftruncate(t->fd, 0) == 0 || error_set(e, EXIT_SYSTEM, "%s.part: %s", t->d->path, strerror(errno));
 }
 
-static bool publish(struct transfer *t, const char *part, struct error *e) {
+static bool publish(struct transfer *t, const char *part, struct error *e)
+{
     if (fsync(t->fd) == 0 && rename(part, t->d->path) == 0) return true;
     return error_set(e, EXIT_SYSTEM, "%s: cannot be put in place: %s", t->d->path, strerror(errno));
 }
 
 enum outcome { WHOLE, CUT, REFUSED };
 
-static enum outcome transfer(struct transfer *t, const char *address, struct error *why) {
+static enum outcome transfer(struct transfer *t, const char *address, struct error *why)
+{
     char detail[CURL_ERROR_SIZE], range[32];
     if (t->have == t->d->bytes) return WHOLE;
     set_up(t, address, range, sizeof range, detail);
@@ -150,16 +158,22 @@ static enum outcome transfer(struct transfer *t, const char *address, struct err
         error_set(why, EXIT_INPUT, "%s: has no bytes after %lld", address, (long long)t->have);
         return empty_part(t, why) ? CUT : REFUSED;
     }
-    error_set(why, EXIT_SYSTEM, "%s: %s", address, code == CURLE_OK ? "an empty answer" : *detail ? detail : curl_easy_strerror(code));
-    if (code == CURLE_WRITE_ERROR) return empty_part(t, why) ? CUT : REFUSED;  // read_header: another range than the one asked for
-    bool passing = code == CURLE_PARTIAL_FILE || code == CURLE_OPERATION_TIMEDOUT || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING ||
-                   code == CURLE_OK || (code == CURLE_HTTP_RETURNED_ERROR && status >= 500);
+    error_set(why, EXIT_SYSTEM, "%s: %s", address,
+              code == CURLE_OK ? "an empty answer"
+              : *detail        ? detail
+                               : curl_easy_strerror(code));
+    if (code == CURLE_WRITE_ERROR)
+        return empty_part(t, why) ? CUT : REFUSED;  // read_header: another range than the one asked for
+    bool passing = code == CURLE_PARTIAL_FILE || code == CURLE_OPERATION_TIMEDOUT || code == CURLE_RECV_ERROR ||
+                   code == CURLE_GOT_NOTHING || code == CURLE_OK ||
+                   (code == CURLE_HTTP_RETURNED_ERROR && status >= 500);
     return passing ? CUT : REFUSED;
 }
 
 // One address until it delivers, refuses, or brings nothing new several times. New is what goes beyond `most`, so a
 // server that ignores ranges and always cuts ends this as well.
-static bool from_address(struct transfer *t, const char *address, const char *part, struct error *why) {
+static bool from_address(struct transfer *t, const char *address, const char *part, struct error *why)
+{
     int64_t most = t->have;
     bool spoilt = false;
     for (int idle = 0; idle < ATTEMPTS;) {
@@ -169,8 +183,8 @@ static bool from_address(struct transfer *t, const char *address, const char *pa
         if (o == REFUSED) return false;
         if (o == WHOLE) {
             if (t->d->check(part, t->d->data, why)) return publish(t, part, why);
-            // Short: a server that lied about the length, and the rest may still come. Else these bytes are wrong, perhaps
-            // those of an old part: once more from the start.
+            // Short: a server that lied about the length, and the rest may still come. Else these bytes are wrong,
+            // perhaps those of an old part: once more from the start.
             bool shorter = t->have < t->d->bytes && t->have > before;
             if (!shorter && !empty_part(t, why)) return false;
             if (!shorter && spoilt) return false;
@@ -184,7 +198,8 @@ static bool from_address(struct transfer *t, const char *address, const char *pa
     return false;
 }
 
-static bool from_any(struct transfer *t, const char *part, struct error *e) {
+static bool from_any(struct transfer *t, const char *part, struct error *e)
+{
     struct error why = {0};
     for (int i = 0; i < t->d->addresses; i++) {
         msg_say("%s", t->d->address[i]);
@@ -192,11 +207,13 @@ static bool from_any(struct transfer *t, const char *part, struct error *e) {
         if (t->failed) break;
         if (i + 1 < t->d->addresses) msg_warn("%s; trying the next mirror", why.text);
     }
-    return error_set(e, why.status ? why.status : EXIT_SYSTEM, "%s", why.status ? why.text : "no address to download from");
+    return error_set(e, why.status ? why.status : EXIT_SYSTEM, "%s",
+                     why.status ? why.text : "no address to download from");
 }
 
 // The part, locked; -1 with no error when another program has delivered the file while we waited.
-static int open_part(const char *part, const char *path, struct error *e) {
+static int open_part(const char *part, const char *path, struct error *e)
+{
     struct stat st, now;
     for (;;) {
         int fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -216,10 +233,12 @@ static int open_part(const char *part, const char *path, struct error *e) {
     }
 }
 
-bool download(const struct download *d, struct error *e) {
+bool download(const struct download *d, struct error *e)
+{
     char part[4096];
     struct stat st;
-    if (snprintf(part, sizeof part, "%s.part", d->path) >= (int)sizeof part) return error_set(e, EXIT_SYSTEM, "%s: the path is too long", d->path);
+    if (snprintf(part, sizeof part, "%s.part", d->path) >= (int)sizeof part)
+        return error_set(e, EXIT_SYSTEM, "%s: the path is too long", d->path);
     struct transfer t = {.d = d, .fd = open_part(part, d->path, e)};
     if (t.fd < 0) return !e->status;
     curl_global_init(CURL_GLOBAL_DEFAULT);

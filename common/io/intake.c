@@ -11,12 +11,14 @@
 #include "../base/rng.h"
 #include "record.h"
 
-size_t intake_image_bytes(const struct intake *in) {
+size_t intake_image_bytes(const struct intake *in)
+{
     return (size_t)in->channels * (size_t)in->height * (size_t)in->width * dtype_size(in->dtype);
 }
 
 // Keeps the positions whose byte in `keep` is set.
-static void retain(struct intake *in, const unsigned char *keep) {
+static void retain(struct intake *in, const unsigned char *keep)
+{
     int64_t n = 0;
     for (int64_t i = 0; i < in->count; i++)
         if (keep[i]) in->index[n++] = in->index[i];
@@ -29,13 +31,15 @@ struct draw {
     int64_t place;  // in in->index
 };
 
-static int by_value(const void *a, const void *b) {
+static int by_value(const void *a, const void *b)
+{
     const struct draw *p = a, *q = b;
     if (p->value != q->value) return p->value < q->value ? -1 : 1;
     return (p->place > q->place) - (p->place < q->place);
 }
 
-static void test_part(struct intake *in) {
+static void test_part(struct intake *in)
+{
     struct stream s = rng_stream(in->choice.seed, "split/test");
     struct draw *draw = memory_take((size_t)in->count * sizeof *draw + 1);
     unsigned char *keep = memory_take((size_t)in->count + 1);
@@ -50,7 +54,8 @@ static void test_part(struct intake *in) {
 
 // ---- classes
 
-static int class_of(const struct intake *in, const char *word) {
+static int class_of(const struct intake *in, const char *word)
+{
     int64_t number;
     if (parse_int(word, &number)) return number >= 0 && number < in->classes ? (int)number : -1;
     for (int c = 0; c < in->classes; c++)
@@ -59,7 +64,8 @@ static int class_of(const struct intake *in, const char *word) {
 }
 
 // Fills to[old class] with the new one or -1.
-static bool read_classes(struct intake *in, int *to, struct error *e) {
+static bool read_classes(struct intake *in, int *to, struct error *e)
+{
     const char *name[INTAKE_CLASSES_MAX];
     int count = 0;
     for (int c = 0; c < in->classes; c++) to[c] = -1;
@@ -69,7 +75,8 @@ static bool read_classes(struct intake *in, int *to, struct error *e) {
         while (*word == ' ') word++;
         int c = class_of(in, word);
         if (c < 0)
-            good = error_set(e, EXIT_USAGE, "--classes: '%s' is neither a name nor a number in [0, %d]", word, in->classes - 1);
+            good = error_set(e, EXIT_USAGE, "--classes: '%s' is neither a name nor a number in [0, %d]", word,
+                             in->classes - 1);
         else if (to[c] >= 0)
             good = error_set(e, EXIT_USAGE, "--classes: '%s' is there twice", word);
         else {
@@ -85,7 +92,8 @@ static bool read_classes(struct intake *in, int *to, struct error *e) {
     return true;
 }
 
-static bool take_classes(struct intake *in, int *to, struct error *e) {
+static bool take_classes(struct intake *in, int *to, struct error *e)
+{
     int classes = in->classes;
     for (int c = 0; c < classes; c++) to[c] = in->chosen[c] = c;
     if (!in->choice.classes) return true;
@@ -100,10 +108,12 @@ static bool take_classes(struct intake *in, int *to, struct error *e) {
 
 // ---- the other choices
 
-static bool leave_out(struct intake *in, struct error *e) {
+static bool leave_out(struct intake *in, struct error *e)
+{
     const struct dataset *d = in->choice.exclude;
     const char *source = blob_meta(d->blob, "assay.source");
-    if (d->index && !source) return error_set(e, EXIT_INPUT, "%s: has an index and no assay.source to say of what", d->blob->source);
+    if (d->index && !source)
+        return error_set(e, EXIT_INPUT, "%s: has an index and no assay.source to say of what", d->blob->source);
     in->excluded = source ? source : d->blob->digest;
     unsigned char *keep = memory_take((size_t)in->total + 1);
     memset(keep, 1, (size_t)in->total);
@@ -112,13 +122,15 @@ static bool leave_out(struct intake *in, struct error *e) {
         // A position beyond the source means another source: told as such once its digest is known.
         if (at < in->total) keep[at] = 0;
     }
-    for (int64_t i = 0; i < in->count; i++) keep[i] = keep[in->index[i]];  // index ascends: never reads what it has written
+    for (int64_t i = 0; i < in->count; i++)
+        keep[i] = keep[in->index[i]];  // index ascends: never reads what it has written
     retain(in, keep);
     free(keep);
     return true;
 }
 
-static bool take_subset(struct intake *in, struct error *e) {
+static bool take_subset(struct intake *in, struct error *e)
+{
     unsigned char *keep = dataset_choose(in->choice.subset, in->count, e);
     if (!keep) return error_prefix(e, "--subset");
     retain(in, keep);
@@ -126,7 +138,8 @@ static bool take_subset(struct intake *in, struct error *e) {
     return true;
 }
 
-static bool take_per_class(struct intake *in, const int *to, struct error *e) {
+static bool take_per_class(struct intake *in, const int *to, struct error *e)
+{
     int64_t k = in->choice.per_class;
     struct stream s = rng_stream(in->choice.seed, "subset/per-class");
     struct draw *draw = memory_take((size_t)in->count * sizeof *draw + 1);
@@ -141,7 +154,8 @@ static bool take_per_class(struct intake *in, const int *to, struct error *e) {
     }
     for (int c = 0; good && c < in->classes; c++)
         if (found[c] < k)
-            good = error_set(e, EXIT_INPUT, "--per-class %lld: class %d has %lld images", (long long)k, c, (long long)found[c]);
+            good = error_set(e, EXIT_INPUT, "--per-class %lld: class %d has %lld images", (long long)k, c,
+                             (long long)found[c]);
     retain(in, keep);
     free(found);
     free(keep);
@@ -149,7 +163,8 @@ static bool take_per_class(struct intake *in, const int *to, struct error *e) {
     return good;
 }
 
-static bool make_choice(struct intake *in, struct error *e) {
+static bool make_choice(struct intake *in, struct error *e)
+{
     int to[INTAKE_CLASSES_MAX];
     in->count = in->total;
     for (int64_t i = 0; i < in->count; i++) in->index[i] = i;
@@ -169,7 +184,8 @@ static bool make_choice(struct intake *in, struct error *e) {
 // ---- taking
 
 // The digest of blob(5), fed as the images pass: the name of the whole source without ever holding it.
-static void hash_head(struct hash *h, const char *name, enum dtype d, int rank, const int64_t *dim) {
+static void hash_head(struct hash *h, const char *name, enum dtype d, int rank, const int64_t *dim)
+{
     uint64_t bytes = dtype_size(d);
     hash_add_counted(h, name);
     hash_add_counted(h, dtype_name(d));
@@ -181,10 +197,13 @@ static void hash_head(struct hash *h, const char *name, enum dtype d, int rank, 
     hash_add_u64(h, bytes);
 }
 
-bool intake_begin(struct intake *in, int64_t total, const int64_t *label, struct error *e) {
+bool intake_begin(struct intake *in, int64_t total, const int64_t *label, struct error *e)
+{
     size_t image = intake_image_bytes(in), bytes;
-    BUG_IF(image == 0 || in->classes < 1 || in->classes > INTAKE_CLASSES_MAX, "an intake of %d classes without a shape", in->classes);
-    if (total < 1 || total > UINT32_MAX) return error_set(e, EXIT_INPUT, "images in [1, %u] expected, %lld found", UINT32_MAX, (long long)total);
+    BUG_IF(image == 0 || in->classes < 1 || in->classes > INTAKE_CLASSES_MAX, "an intake of %d classes without a shape",
+           in->classes);
+    if (total < 1 || total > UINT32_MAX)
+        return error_set(e, EXIT_INPUT, "images in [1, %u] expected, %lld found", UINT32_MAX, (long long)total);
     in->total = total;
     in->label = memory_take((size_t)total * sizeof *in->label);
     in->index = memory_take((size_t)total * sizeof *in->index);
@@ -194,7 +213,8 @@ bool intake_begin(struct intake *in, int64_t total, const int64_t *label, struct
             return error_set(e, EXIT_INPUT, "labels in [0, %d] expected, %lld found for image %lld", in->classes - 1,
                              (long long)label[i], (long long)i);
     if (!make_choice(in, e)) return false;
-    if (__builtin_mul_overflow((size_t)in->count, image, &bytes)) return error_set(e, EXIT_INPUT, "images of %zu bytes are too many", image);
+    if (__builtin_mul_overflow((size_t)in->count, image, &bytes))
+        return error_set(e, EXIT_INPUT, "images of %zu bytes are too many", image);
     in->x = memory_take(bytes);
     if (in->part || in->excluded) {
         in->hash = hash_new();
@@ -203,16 +223,20 @@ bool intake_begin(struct intake *in, int64_t total, const int64_t *label, struct
     return true;
 }
 
-bool intake_image(struct intake *in, const void *image, struct error *e) {
+bool intake_image(struct intake *in, const void *image, struct error *e)
+{
     size_t bytes = intake_image_bytes(in);
-    if (in->seen == in->total) return error_set(e, EXIT_INPUT, "more than the %lld images that have labels", (long long)in->total);
+    if (in->seen == in->total)
+        return error_set(e, EXIT_INPUT, "more than the %lld images that have labels", (long long)in->total);
     if (in->hash) hash_add(in->hash, image, bytes);
-    if (in->kept < in->count && in->index[in->kept] == in->seen) memcpy((char *)in->x + (size_t)in->kept++ * bytes, image, bytes);
+    if (in->kept < in->count && in->index[in->kept] == in->seen)
+        memcpy((char *)in->x + (size_t)in->kept++ * bytes, image, bytes);
     in->seen++;
     return true;
 }
 
-bool intake_end(struct intake *in, struct error *e) {
+bool intake_end(struct intake *in, struct error *e)
+{
     if (in->seen < in->total)
         return error_set(e, EXIT_INPUT, "%lld images expected, %lld found", (long long)in->total, (long long)in->seen);
     if (!in->hash) return true;
@@ -223,12 +247,14 @@ bool intake_end(struct intake *in, struct error *e) {
     in->hash = NULL;
     hash_hex(digest, in->source);
     if (in->excluded && strcmp(in->excluded, in->source) != 0)
-        return error_set(e, EXIT_INPUT, "--exclude %s: is taken from another set (source %.12s... expected, %.12s... found)",
+        return error_set(e, EXIT_INPUT,
+                         "--exclude %s: is taken from another set (source %.12s... expected, %.12s... found)",
                          in->choice.exclude->blob->source, in->source, in->excluded);
     return true;
 }
 
-void intake_free(struct intake *in) {
+void intake_free(struct intake *in)
+{
     unsigned char digest[32];
     if (in->hash) hash_end(in->hash, digest);
     free(in->label);
@@ -238,7 +264,8 @@ void intake_free(struct intake *in) {
     memset(in, 0, sizeof *in);
 }
 
-struct blob *intake_blob(const struct intake *in, json_t *record) {
+struct blob *intake_blob(const struct intake *in, json_t *record)
+{
     struct blob *b = blob_new("dataset");
     json_t *names = json_array(), *counts = json_array();
     blob_add(b, "x", in->dtype, 4, (const int64_t[]){in->count, in->channels, in->height, in->width}, in->x);

@@ -21,24 +21,32 @@ struct listing {
     int64_t *label;
 };
 
-static int no_dot(const struct dirent *d) { return d->d_name[0] != '.'; }
+static int no_dot(const struct dirent *d)
+{
+    return d->d_name[0] != '.';
+}
 
-static int png_only(const struct dirent *d) {
+static int png_only(const struct dirent *d)
+{
     size_t n = strlen(d->d_name);
     return d->d_name[0] != '.' && n > 4 && strcasecmp(d->d_name + n - 4, ".png") == 0;
 }
 
-static bool list(const char *directory, int (*wanted)(const struct dirent *), struct dirent ***entry, int *count, struct error *e) {
+static bool list(const char *directory, int (*wanted)(const struct dirent *), struct dirent ***entry, int *count,
+                 struct error *e)
+{
     *count = scandir(directory, entry, wanted, versionsort);
     return *count >= 0 || error_set(e, EXIT_SYSTEM, "%s: cannot read this directory: %s", directory, strerror(errno));
 }
 
-static void free_entries(struct dirent **entry, int count) {
+static void free_entries(struct dirent **entry, int count)
+{
     for (int i = 0; i < count; i++) free(entry[i]);
     free(entry);
 }
 
-static void append(struct listing *l, char *path, int64_t label) {
+static void append(struct listing *l, char *path, int64_t label)
+{
     if (l->count == l->room) {
         l->room = l->room ? 2 * l->room : 256;
         l->path = memory_grow(l->path, (size_t)l->room * sizeof *l->path);
@@ -48,7 +56,8 @@ static void append(struct listing *l, char *path, int64_t label) {
     l->label[l->count++] = label;
 }
 
-static bool list_class(const char *path, int label, struct listing *l, struct arena *a, struct error *e) {
+static bool list_class(const char *path, int label, struct listing *l, struct arena *a, struct error *e)
+{
     struct dirent **file;
     int files;
     if (!list(path, png_only, &file, &files, e)) return false;
@@ -57,7 +66,8 @@ static bool list_class(const char *path, int label, struct listing *l, struct ar
     return true;
 }
 
-static bool list_classes(const char *directory, struct intake *in, struct listing *l, struct arena *a, struct error *e) {
+static bool list_classes(const char *directory, struct intake *in, struct listing *l, struct arena *a, struct error *e)
+{
     struct dirent **folder;
     struct stat st;
     int folders;
@@ -66,7 +76,8 @@ static bool list_classes(const char *directory, struct intake *in, struct listin
     for (int i = 0; good && i < folders; i++) {
         char *path = arena_print(a, "%s/%s", directory, folder[i]->d_name);
         if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) continue;
-        if (in->classes == INTAKE_CLASSES_MAX) good = error_set(e, EXIT_INPUT, "%s: more than %d classes", directory, INTAKE_CLASSES_MAX);
+        if (in->classes == INTAKE_CLASSES_MAX)
+            good = error_set(e, EXIT_INPUT, "%s: more than %d classes", directory, INTAKE_CLASSES_MAX);
         if (good) good = list_class(path, in->classes, l, a, e);
         if (good) in->class_name[in->classes++] = arena_text(a, folder[i]->d_name);
     }
@@ -76,7 +87,9 @@ static bool list_classes(const char *directory, struct intake *in, struct listin
 }
 
 // A picture's pixels stand side by side, an image's channels apart.
-static bool take_picture(const char *path, struct intake *in, const struct listing *l, uint8_t **planes, struct error *e) {
+static bool take_picture(const char *path, struct intake *in, const struct listing *l, uint8_t **planes,
+                         struct error *e)
+{
     struct picture *p = png_picture_read(path, e);
     if (!p) return false;
     bool good = true;
@@ -88,8 +101,8 @@ static bool take_picture(const char *path, struct intake *in, const struct listi
         good = intake_begin(in, l->count, l->label, e);
     }
     if (good && (p->channels != in->channels || p->height != in->height || p->width != in->width))
-        good = error_set(e, EXIT_INPUT, "%s: %dx%dx%d expected as in the first picture, %dx%dx%d found", path, in->channels, in->height,
-                         in->width, p->channels, p->height, p->width);
+        good = error_set(e, EXIT_INPUT, "%s: %dx%dx%d expected as in the first picture, %dx%dx%d found", path,
+                         in->channels, in->height, in->width, p->channels, p->height, p->width);
     if (good) {
         size_t plane = (size_t)p->height * (size_t)p->width, channels = (size_t)p->channels;
         for (size_t c = 0; c < channels; c++)
@@ -100,7 +113,8 @@ static bool take_picture(const char *path, struct intake *in, const struct listi
     return good;
 }
 
-bool own_pictures(const char *directory, struct intake *in, struct arena *names, struct error *e) {
+bool own_pictures(const char *directory, struct intake *in, struct arena *names, struct error *e)
+{
     struct listing l = {0};
     uint8_t *planes = NULL;
     in->dtype = U8;
@@ -115,18 +129,23 @@ bool own_pictures(const char *directory, struct intake *in, struct arena *names,
 
 // ---- arrays
 
-static bool small(int64_t channels) { return channels == 1 || channels == 3; }
+static bool small(int64_t channels)
+{
+    return channels == 1 || channels == 3;
+}
 
 // Shape of an image, and whether the channels come last.
-static bool set_shape(const struct tensor *x, struct intake *in, bool *last, const char *path, struct error *e) {
+static bool set_shape(const struct tensor *x, struct intake *in, bool *last, const char *path, struct error *e)
+{
     char shape[128];
     if (x->rank != 3 && x->rank != 4)
-        return error_set(e, EXIT_INPUT, "%s: [N, H, W] or [N, C, H, W] expected, %s found", path, tensor_shape_text(x, shape));
+        return error_set(e, EXIT_INPUT, "%s: [N, H, W] or [N, C, H, W] expected, %s found", path,
+                         tensor_shape_text(x, shape));
     *last = x->rank == 4 && !small(x->dim[1]) && small(x->dim[3]);
     int64_t channels = x->rank == 3 ? 1 : *last ? x->dim[3] : x->dim[1];
     int64_t height = x->dim[x->rank == 3 || *last ? 1 : 2], width = x->dim[x->rank == 3 || *last ? 2 : 3], size;
-    if (channels < 1 || height < 1 || width < 1 || __builtin_mul_overflow(channels, height, &size) || __builtin_mul_overflow(size, width, &size) ||
-        size > INT_MAX)
+    if (channels < 1 || height < 1 || width < 1 || __builtin_mul_overflow(channels, height, &size) ||
+        __builtin_mul_overflow(size, width, &size) || size > INT_MAX)
         return error_set(e, EXIT_INPUT, "%s: %s is no shape for images", path, tensor_shape_text(x, shape));
     in->channels = (int)channels;
     in->height = (int)height;
@@ -137,21 +156,26 @@ static bool set_shape(const struct tensor *x, struct intake *in, bool *last, con
     return true;
 }
 
-static bool read_labels(const struct tensor *y, int64_t count, struct intake *in, int64_t *label, const char *path, struct error *e) {
+static bool read_labels(const struct tensor *y, int64_t count, struct intake *in, int64_t *label, const char *path,
+                        struct error *e)
+{
     char shape[128];
     if (y->rank < 1 || y->dim[0] != count || tensor_count(y) != count)
-        return error_set(e, EXIT_INPUT, "%s: %lld labels expected, %s found", path, (long long)count, tensor_shape_text(y, shape));
+        return error_set(e, EXIT_INPUT, "%s: %lld labels expected, %s found", path, (long long)count,
+                         tensor_shape_text(y, shape));
     for (int64_t i = 0; i < count; i++) {
         double value = tensor_value(y, i);
         if (!(value >= 0 && value < INTAKE_CLASSES_MAX) || value != floor(value))
-            return error_set(e, EXIT_INPUT, "%s: labels in [0, %d] expected, %g found", path, INTAKE_CLASSES_MAX - 1, value);
+            return error_set(e, EXIT_INPUT, "%s: labels in [0, %d] expected, %g found", path, INTAKE_CLASSES_MAX - 1,
+                             value);
         label[i] = (int64_t)value;
         if (label[i] >= in->classes) in->classes = (int)label[i] + 1;
     }
     return true;
 }
 
-static bool take_array(const struct tensor *x, struct intake *in, bool last, const char *path, struct error *e) {
+static bool take_array(const struct tensor *x, struct intake *in, bool last, const char *path, struct error *e)
+{
     size_t channels = (size_t)in->channels, plane = (size_t)in->height * (size_t)in->width, size = channels * plane;
     uint8_t *byte = memory_take(size * sizeof(float));
     float *real = (float *)byte;
@@ -165,7 +189,8 @@ static bool take_array(const struct tensor *x, struct intake *in, bool last, con
             }
             real[i] = (float)tensor_value(x, (int64_t)from);
             if (!(real[i] >= 0 && real[i] <= 1))
-                good = error_set(e, EXIT_INPUT, "%s: values in [0, 1] expected, %g found in image %lld", path, (double)real[i], (long long)n);
+                good = error_set(e, EXIT_INPUT, "%s: values in [0, 1] expected, %g found in image %lld", path,
+                                 (double)real[i], (long long)n);
         }
         if (good) good = intake_image(in, byte, e);
     }
@@ -173,7 +198,8 @@ static bool take_array(const struct tensor *x, struct intake *in, bool last, con
     return good;
 }
 
-bool own_arrays(const char *x_path, const char *y_path, struct intake *in, struct error *e) {
+bool own_arrays(const char *x_path, const char *y_path, struct intake *in, struct error *e)
+{
     bool last = false;
     struct tensor *x = npy_read(x_path, e), *y = x ? npy_read(y_path, e) : NULL;
     int64_t *label = NULL;

@@ -28,23 +28,30 @@ struct made {
     unsigned char *at;
 };
 
-static void put(struct made *m, const void *bytes, size_t count) {
+static void put(struct made *m, const void *bytes, size_t count)
+{
     if (m->count + count > m->room) m->at = realloc(m->at, m->room = 2 * (m->count + count));
     if (count) memcpy(m->at + m->count, bytes, count);
     m->count += count;
 }
 
-static void put_byte(struct made *m, int value) { put(m, &(unsigned char){(unsigned char)value}, 1); }
+static void put_byte(struct made *m, int value)
+{
+    put(m, &(unsigned char){(unsigned char)value}, 1);
+}
 
-static void put_big(struct made *m, uint32_t v) {
+static void put_big(struct made *m, uint32_t v)
+{
     for (int i = 3; i >= 0; i--) put_byte(m, (int)(v >> 8 * i & 255));
 }
 
-static void put_little(struct made *m, uint32_t v) {
+static void put_little(struct made *m, uint32_t v)
+{
     for (int i = 0; i < 4; i++) put_byte(m, (int)(v >> 8 * i & 255));
 }
 
-static struct made packed(const struct made *m, bool gzip) {
+static struct made packed(const struct made *m, bool gzip)
+{
     struct made out = {.room = compressBound(m->count) + 64};
     z_stream z = {0};
     out.at = malloc(out.room);
@@ -59,14 +66,16 @@ static struct made packed(const struct made *m, bool gzip) {
     return out;
 }
 
-static void expect_error(const struct error *e, enum exit_status status, const char *word) {
+static void expect_error(const struct error *e, enum exit_status status, const char *word)
+{
     if (e->status != status || !strstr(e->text, word))
         fail_msg("status %d and '%s' expected, %d and '%s' found", (int)status, word, (int)e->status, e->text);
 }
 
 // ---- bytes
 
-static void gzip_is_unpacked_member_by_member(void **state) {
+static void gzip_is_unpacked_member_by_member(void **state)
+{
     (void)state;
     struct made a = {0}, all = {0};
     put(&a, "hello, ", 7);
@@ -102,7 +111,8 @@ static void gzip_is_unpacked_member_by_member(void **state) {
     free(second.at);
 }
 
-static void the_digest_is_of_what_was_taken(void **state) {
+static void the_digest_is_of_what_was_taken(void **state)
+{
     (void)state;
     struct error e = {0};
     struct bytes *b = bytes_of("xabc", 4, "b");
@@ -110,16 +120,19 @@ static void the_digest_is_of_what_was_taken(void **state) {
     assert_true(bytes_skip(b, 1, &e));
     bytes_hash(b);
     assert_true(bytes_take(b, c, 3, &e));
-    assert_true(bytes_check(b, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", &e));  // FIPS 180-2, "abc"
+    assert_true(
+        bytes_check(b, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", &e));  // FIPS 180-2, "abc"
     bytes_hash(b);
     assert_false(bytes_check(b, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad", &e));
     expect_error(&e, EXIT_INPUT, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");  // of nothing
     bytes_close(b);
 }
 
-static void pages_are_named(void **state) {
+static void pages_are_named(void **state)
+{
     (void)state;
-    const char *pages[] = {"<!DOCTYPE html><p>moved", "\n  <html>", "<?xml version='1.0'?><Error>"}, *others[] = {"<", "", "\x1f\x8b", "< html"};
+    const char *pages[] = {"<!DOCTYPE html><p>moved", "\n  <html>", "<?xml version='1.0'?><Error>"},
+               *others[] = {"<", "", "\x1f\x8b", "< html"};
     for (int i = 0; i < 3; i++) {
         struct error e = {0};
         struct bytes *b = bytes_of(pages[i], strlen(pages[i]), "p");
@@ -137,14 +150,16 @@ static void pages_are_named(void **state) {
 
 // ---- the three containers behind one call each
 
-static struct intake shaped(int channels, int height, int width, int classes) {
+static struct intake shaped(int channels, int height, int width, int classes)
+{
     return (struct intake){.dtype = U8, .channels = channels, .height = height, .width = width, .classes = classes};
 }
 
 // N images of 2x3 whose pixels count up, labels i mod 3.
 enum { IDX_N = 7 };
 
-static struct made idx_of_images(uint32_t magic, uint32_t n, uint32_t h, uint32_t w, int pixels) {
+static struct made idx_of_images(uint32_t magic, uint32_t n, uint32_t h, uint32_t w, int pixels)
+{
     struct made m = {0};
     put_big(&m, magic);
     put_big(&m, n);
@@ -154,7 +169,8 @@ static struct made idx_of_images(uint32_t magic, uint32_t n, uint32_t h, uint32_
     return m;
 }
 
-static struct made idx_of_labels(uint32_t magic, uint32_t n, int there) {
+static struct made idx_of_labels(uint32_t magic, uint32_t n, int there)
+{
     struct made m = {0};
     put_big(&m, magic);
     put_big(&m, n);
@@ -162,7 +178,8 @@ static struct made idx_of_labels(uint32_t magic, uint32_t n, int there) {
     return m;
 }
 
-static bool read_idx(const struct made *images, const struct made *labels, struct intake *in, struct error *e) {
+static bool read_idx(const struct made *images, const struct made *labels, struct intake *in, struct error *e)
+{
     struct bytes *b = bytes_of(labels->at, labels->count, "labels"), *c = bytes_of(images->at, images->count, "images");
     int64_t count = 0, *label = idx_labels(b, IDX_N, &count, e);
     bool good = label && idx_images(c, in, label, count, e);
@@ -173,7 +190,8 @@ static bool read_idx(const struct made *images, const struct made *labels, struc
 }
 
 // Nothing hostile may cost more memory than this, or time than a test has.
-static void limit_memory(void) {
+static void limit_memory(void)
+{
     struct rlimit r;
     getrlimit(RLIMIT_AS, &r);
     FILE *f = fopen("/proc/self/statm", "r");
@@ -184,7 +202,8 @@ static void limit_memory(void) {
     if (pages < 1 << 22) setrlimit(RLIMIT_AS, &r);  // a sanitizer maps terabytes
 }
 
-static void idx_images_and_labels_come_together(void **state) {
+static void idx_images_and_labels_come_together(void **state)
+{
     (void)state;
     struct made images = idx_of_images(0x803, IDX_N, 2, 3, IDX_N * 6), labels = idx_of_labels(0x801, IDX_N, IDX_N);
     struct made gz_images = packed(&images, true), gz_labels = packed(&labels, true);
@@ -216,24 +235,33 @@ static void idx_images_and_labels_come_together(void **state) {
     free(gz_labels.at);
 }
 
-static void idx_headers_that_lie_are_refused(void **state) {
+static void idx_headers_that_lie_are_refused(void **state)
+{
     (void)state;
     const struct {
         uint32_t magic, n, h, w;
         int pixels;
         const char *word;
-    } images[] = {{0x801, IDX_N, 2, 3, 42, "IDX of images"}, {0x80803, IDX_N, 2, 3, 42, "IDX of images"}, {0x803, IDX_N + 1, 2, 3, 48, "7 images of 2x3"},
-                  {0x803, UINT32_MAX, UINT32_MAX, UINT32_MAX, 42, "4294967295"}, {0x803, IDX_N, 3, 2, 42, "7 of 3x2"}, {0x803, IDX_N, 2, 3, 43, "more than"},
+    } images[] = {{0x801, IDX_N, 2, 3, 42, "IDX of images"},
+                  {0x80803, IDX_N, 2, 3, 42, "IDX of images"},
+                  {0x803, IDX_N + 1, 2, 3, 48, "7 images of 2x3"},
+                  {0x803, UINT32_MAX, UINT32_MAX, UINT32_MAX, 42, "4294967295"},
+                  {0x803, IDX_N, 3, 2, 42, "7 of 3x2"},
+                  {0x803, IDX_N, 2, 3, 43, "more than"},
                   {0x803, IDX_N, 2, 3, 41, "ends early"}};
     const struct {
         uint32_t magic, n;
         int there;
         const char *word;
-    } labels[] = {{0x803, IDX_N, IDX_N, "IDX of labels"}, {0x801, 0, 0, "[1, 7]"}, {0x801, UINT32_MAX, IDX_N, "4294967295"}, {0x801, IDX_N - 1, IDX_N, "left over"}};
+    } labels[] = {{0x803, IDX_N, IDX_N, "IDX of labels"},
+                  {0x801, 0, 0, "[1, 7]"},
+                  {0x801, UINT32_MAX, IDX_N, "4294967295"},
+                  {0x801, IDX_N - 1, IDX_N, "left over"}};
     for (size_t i = 0; i < sizeof images / sizeof *images; i++) {
         struct error e = {0};
         struct intake in = shaped(1, 2, 3, 3);
-        struct made x = idx_of_images(images[i].magic, images[i].n, images[i].h, images[i].w, images[i].pixels), y = idx_of_labels(0x801, IDX_N, IDX_N);
+        struct made x = idx_of_images(images[i].magic, images[i].n, images[i].h, images[i].w, images[i].pixels),
+                    y = idx_of_labels(0x801, IDX_N, IDX_N);
         assert_false(read_idx(&x, &y, &in, &e));
         expect_error(&e, EXIT_INPUT, images[i].word);
         intake_free(&in);
@@ -243,7 +271,8 @@ static void idx_headers_that_lie_are_refused(void **state) {
     for (size_t i = 0; i < sizeof labels / sizeof *labels; i++) {
         struct error e = {0};
         struct intake in = shaped(1, 2, 3, 3);
-        struct made x = idx_of_images(0x803, IDX_N, 2, 3, 42), y = idx_of_labels(labels[i].magic, labels[i].n, labels[i].there);
+        struct made x = idx_of_images(0x803, IDX_N, 2, 3, 42),
+                    y = idx_of_labels(labels[i].magic, labels[i].n, labels[i].there);
         assert_false(read_idx(&x, &y, &in, &e));
         expect_error(&e, EXIT_INPUT, labels[i].word);
         intake_free(&in);
@@ -264,14 +293,18 @@ static void idx_headers_that_lie_are_refused(void **state) {
 
 enum { ROW = 3073 };
 
-static void put_tar(struct made *m, const char *name, char type, size_t size, const void *data, size_t there) {
+static void put_tar(struct made *m, const char *name, char type, size_t size, const void *data, size_t there)
+{
     unsigned char h[512] = {0};
     strncpy((char *)h, name, 100);
     snprintf((char *)h + 100, 8, "%07o", 0644);
     snprintf((char *)h + 124, 12, "%011llo", (unsigned long long)size & 077777777777);
     memset(h + 148, ' ', 8);
     h[156] = (unsigned char)type;
-    memcpy(h + 257, "ustar\0" "00", 8);
+    memcpy(h + 257,
+           "ustar\0"
+           "00",
+           8);
     unsigned sum = 0;
     for (int i = 0; i < 512; i++) sum += h[i];
     snprintf((char *)h + 148, 7, "%06o", sum);
@@ -282,12 +315,14 @@ static void put_tar(struct made *m, const char *name, char type, size_t size, co
     put(m, zero, (512 - there % 512) % 512);
 }
 
-static void put_tar_end(struct made *m) {
+static void put_tar_end(struct made *m)
+{
     static const unsigned char zero[1024];
     put(m, zero, sizeof zero);
 }
 
-static const char *member_name(int k) {
+static const char *member_name(int k)
+{
     static char name[64];
     if (k == 0) return "cifar-10-batches-bin/test_batch.bin";
     snprintf(name, sizeof name, "cifar-10-batches-bin/data_batch_%d.bin", k);
@@ -295,7 +330,8 @@ static const char *member_name(int k) {
 }
 
 // `rows` rows of member k: the first byte of a row its label, pixels all 10 k + row.
-static void put_batch(struct made *m, int k, int rows) {
+static void put_batch(struct made *m, int k, int rows)
+{
     unsigned char *row = malloc((size_t)rows * ROW);
     for (int i = 0; i < rows; i++) {
         memset(row + i * ROW, 10 * k + i, ROW);
@@ -306,7 +342,8 @@ static void put_batch(struct made *m, int k, int rows) {
     free(row);
 }
 
-static bool read_cifar(const struct made *m, bool test, bool exact, struct intake *in, struct error *e) {
+static bool read_cifar(const struct made *m, bool test, bool exact, struct intake *in, struct error *e)
+{
     struct bytes *b = bytes_of(m->at, m->count, "cifar");
     *in = shaped(3, 32, 32, 10);
     bool good = cifar_read(b, in, test, exact, e);
@@ -314,7 +351,8 @@ static bool read_cifar(const struct made *m, bool test, bool exact, struct intak
     return good;
 }
 
-static struct made small_cifar(void) {
+static struct made small_cifar(void)
+{
     struct made m = {0};
     put_tar(&m, "cifar-10-batches-bin/", '5', 0, NULL, 0);
     put_tar(&m, "././@LongLink", 'L', 30, "cifar-10-batches-bin/data_batch", 30);
@@ -331,7 +369,8 @@ static struct made small_cifar(void) {
     return m;
 }
 
-static void cifar_members_come_in_the_order_of_their_numbers(void **state) {
+static void cifar_members_come_in_the_order_of_their_numbers(void **state)
+{
     (void)state;
     struct made tar = small_cifar(), gz = packed(&tar, true);
     struct intake in;
@@ -367,12 +406,20 @@ static void cifar_members_come_in_the_order_of_their_numbers(void **state) {
     free(gz.at);
 }
 
-static void cifar_archives_that_lie_are_refused(void **state) {
+static void cifar_archives_that_lie_are_refused(void **state)
+{
     (void)state;
     struct intake in;
     static unsigned char row[3 * ROW];
     for (int k = 0; k < 8; k++) {
-        static const char *word[] = {"twice", "10000 rows", "10000 rows", "ends early", "sum is wrong", "test_batch.bin of CIFAR-10 is missing", "labels in [0, 9]", "without a size"};
+        static const char *word[] = {"twice",
+                                     "10000 rows",
+                                     "10000 rows",
+                                     "ends early",
+                                     "sum is wrong",
+                                     "test_batch.bin of CIFAR-10 is missing",
+                                     "labels in [0, 9]",
+                                     "without a size"};
         struct error e = {0};
         struct made m = {0};
         row[0] = k == 6 ? 11 : 3;
@@ -397,7 +444,8 @@ static void cifar_archives_that_lie_are_refused(void **state) {
 enum { SVHN_N = 6 };
 enum how { PLAIN_ELEMENTS, COMPRESSED_ELEMENTS };
 
-static void put_part(struct made *m, uint32_t type, const void *data, uint32_t bytes) {
+static void put_part(struct made *m, uint32_t type, const void *data, uint32_t bytes)
+{
     static const unsigned char zero[8];
     if (bytes <= 4) {  // a small element
         put_little(m, bytes << 16 | type);
@@ -420,7 +468,8 @@ struct array {
     uint32_t bytes;
 };
 
-static void put_array(struct made *m, const struct array *a, enum how how) {
+static void put_array(struct made *m, const struct array *a, enum how how)
+{
     struct made body = {0}, whole = {0};
     const unsigned char flags[8] = {(unsigned char)a->class, (unsigned char)a->flags};
     put_part(&body, 6, flags, 8);
@@ -443,7 +492,8 @@ static void put_array(struct made *m, const struct array *a, enum how how) {
     free(whole.at);
 }
 
-static void put_mat_head(struct made *m) {
+static void put_mat_head(struct made *m)
+{
     char text[124];
     memset(text, ' ', sizeof text);
     memcpy(text, "MATLAB 5.0 MAT-file", 19);
@@ -452,9 +502,13 @@ static void put_mat_head(struct made *m) {
 }
 
 // Pixel (c, h, w) of image n, so that a transposition shows.
-static uint8_t pixel_of(int n, int c, int h, int w) { return (uint8_t)(n * 50 + c * 7 + h * 3 + w); }
+static uint8_t pixel_of(int n, int c, int h, int w)
+{
+    return (uint8_t)(n * 50 + c * 7 + h * 3 + w);
+}
 
-static struct made small_svhn(enum how how, int n, const char *x_name, const int32_t *x_dim, bool doubles) {
+static struct made small_svhn(enum how how, int n, const char *x_name, const int32_t *x_dim, bool doubles)
+{
     static uint8_t x[SVHN_N * 3072], y[SVHN_N] = {10, 1, 9, 10, 5, 2};
     double real[SVHN_N];
     const int32_t y_dim[2] = {n, 1}, dim[4] = {32, 32, 3, n}, three[2] = {3, 1};
@@ -468,11 +522,15 @@ static struct made small_svhn(enum how how, int n, const char *x_name, const int
     put_mat_head(&m);
     put_array(&m, &(struct array){"text", 4, 0, 4, 2, three, "a\0b\0c\0", 6}, how);  // characters: stepped over
     put_array(&m, &(struct array){x_name, 9, 0, 2, 4, x_dim ? x_dim : dim, x, (uint32_t)n * 3072}, how);
-    put_array(&m, &(struct array){"y", doubles ? 6 : 9, 0, doubles ? 9 : 2, 2, y_dim, doubles ? (void *)real : y, (uint32_t)n * (doubles ? 8 : 1)}, how);
+    put_array(&m,
+              &(struct array){"y", doubles ? 6 : 9, 0, doubles ? 9 : 2, 2, y_dim, doubles ? (void *)real : y,
+                              (uint32_t)n * (doubles ? 8 : 1)},
+              how);
     return m;
 }
 
-static bool read_svhn(const struct made *m, struct intake *in, struct error *e) {
+static bool read_svhn(const struct made *m, struct intake *in, struct error *e)
+{
     struct bytes *b = bytes_of(m->at, m->count, "svhn");
     *in = shaped(3, 32, 32, 10);
     bool good = svhn_read(b, in, 100, e);
@@ -480,7 +538,8 @@ static bool read_svhn(const struct made *m, struct intake *in, struct error *e) 
     return good;
 }
 
-static void svhn_is_turned_and_ten_is_zero(void **state) {
+static void svhn_is_turned_and_ten_is_zero(void **state)
+{
     (void)state;
     for (int k = 0; k < 8; k++) {
         struct error e = {0};
@@ -501,19 +560,25 @@ static void svhn_is_turned_and_ten_is_zero(void **state) {
     }
 }
 
-static void svhn_files_that_lie_are_refused(void **state) {
+static void svhn_files_that_lie_are_refused(void **state)
+{
     (void)state;
-    const int32_t more[4] = {32, 32, 3, SVHN_N + 1}, turned[4] = {3, 32, 32, SVHN_N}, huge[4] = {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX},
-                  negative[4] = {-32, 32, 3, -SVHN_N};
+    const int32_t more[4] = {32, 32, 3, SVHN_N + 1}, turned[4] = {3, 32, 32, SVHN_N},
+                  huge[4] = {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX}, negative[4] = {-32, 32, 3, -SVHN_N};
     const struct {
         const char *name;
         const int32_t *dim;
         const char *word;
-    } cases[] = {{"Z", NULL, "no numeric array X"}, {"X", more, "values"}, {"X", turned, "32 x 32 x 3"}, {"X", huge, "2147483647"}, {"X", negative, "-32"}};
+    } cases[] = {{"Z", NULL, "no numeric array X"},
+                 {"X", more, "values"},
+                 {"X", turned, "32 x 32 x 3"},
+                 {"X", huge, "2147483647"},
+                 {"X", negative, "-32"}};
     struct intake in;
     for (size_t i = 0; i < 2 * sizeof cases / sizeof *cases; i++) {
         struct error e = {0};
-        struct made m = small_svhn(i % 2 ? COMPRESSED_ELEMENTS : PLAIN_ELEMENTS, SVHN_N, cases[i / 2].name, cases[i / 2].dim, false);
+        struct made m = small_svhn(i % 2 ? COMPRESSED_ELEMENTS : PLAIN_ELEMENTS, SVHN_N, cases[i / 2].name,
+                                   cases[i / 2].dim, false);
         assert_false(read_svhn(&m, &in, &e));
         expect_error(&e, EXIT_INPUT, cases[i / 2].word);
         intake_free(&in);
@@ -533,17 +598,22 @@ static void svhn_files_that_lie_are_refused(void **state) {
 }
 
 // Whatever bit is wrong, the answer is an error of the input or a set of the right shape.
-static void flipped_bits_do_no_harm(void **state) {
+static void flipped_bits_do_no_harm(void **state)
+{
     (void)state;
-    struct made x = idx_of_images(0x803, IDX_N, 2, 3, 42), y = idx_of_labels(0x801, IDX_N, IDX_N), gz = packed(&x, true);
-    struct made tar = small_cifar(), svhn = small_svhn(PLAIN_ELEMENTS, SVHN_N, "X", NULL, false), mat = small_svhn(COMPRESSED_ELEMENTS, 2, "X", NULL, false);
+    struct made x = idx_of_images(0x803, IDX_N, 2, 3, 42), y = idx_of_labels(0x801, IDX_N, IDX_N),
+                gz = packed(&x, true);
+    struct made tar = small_cifar(), svhn = small_svhn(PLAIN_ELEMENTS, SVHN_N, "X", NULL, false),
+                mat = small_svhn(COMPRESSED_ELEMENTS, 2, "X", NULL, false);
     const struct made *file[] = {&x, &gz, &tar, &svhn, &mat};
     for (int k = 0; k < 5; k++)
         for (size_t bit = 0; bit < 8 * file[k]->count; bit += bit < 8 * 700 ? 1 : 1009) {
             struct error e = {0};
             struct intake in = shaped(1, 2, 3, 3);
             file[k]->at[bit / 8] ^= (unsigned char)(1 << bit % 8);
-            bool good = k < 2 ? read_idx(file[k], &y, &in, &e) : k == 2 ? read_cifar(&tar, true, false, &in, &e) : read_svhn(file[k], &in, &e);
+            bool good = k < 2    ? read_idx(file[k], &y, &in, &e)
+                        : k == 2 ? read_cifar(&tar, true, false, &in, &e)
+                                 : read_svhn(file[k], &in, &e);
             assert_int_equal(e.status, good ? EXIT_DONE : EXIT_INPUT);
             if (good) assert_int_equal(in.count, k < 2 ? IDX_N : k == 2 ? 2 : k == 3 ? SVHN_N : 2);
             intake_free(&in);
@@ -559,8 +629,10 @@ static void flipped_bits_do_no_harm(void **state) {
 
 // ---- the choice
 
-static bool choose(struct choice c, struct intake *in, struct error *e) {
-    struct made x = idx_of_images(0x803, IDX_N, 2, 3, IDX_N * 6), y = idx_of_labels(0x801, IDX_N, IDX_N);  // labels 0 1 2 0 1 2 0
+static bool choose(struct choice c, struct intake *in, struct error *e)
+{
+    struct made x = idx_of_images(0x803, IDX_N, 2, 3, IDX_N * 6),
+                y = idx_of_labels(0x801, IDX_N, IDX_N);  // labels 0 1 2 0 1 2 0
     *in = shaped(1, 2, 3, 3);
     in->choice = c;
     in->class_name[0] = "Cat";
@@ -572,7 +644,8 @@ static bool choose(struct choice c, struct intake *in, struct error *e) {
     return good;
 }
 
-static void classes_are_numbered_as_they_are_named(void **state) {
+static void classes_are_numbered_as_they_are_named(void **state)
+{
     (void)state;
     struct error e = {0};
     struct intake in;
@@ -595,7 +668,8 @@ static void classes_are_numbered_as_they_are_named(void **state) {
     }
 }
 
-static void a_part_names_its_source(void **state) {
+static void a_part_names_its_source(void **state)
+{
     (void)state;
     struct error e = {0};
     struct intake whole, part, rest;
@@ -634,7 +708,8 @@ static void a_part_names_its_source(void **state) {
     json_decref(record);
 }
 
-static void a_number_of_each_class(void **state) {
+static void a_number_of_each_class(void **state)
+{
     (void)state;
     struct error e = {0};
     struct intake a, b;
@@ -656,7 +731,8 @@ static void a_number_of_each_class(void **state) {
     intake_free(&b);
 }
 
-static void the_options_act_in_their_order(void **state) {
+static void the_options_act_in_their_order(void **state)
+{
     (void)state;
     struct error e = {0};
     struct intake in, test, rest;
@@ -674,20 +750,23 @@ static void the_options_act_in_their_order(void **state) {
     assert_int_equal(seen, 127);
     intake_free(&test);
     intake_free(&rest);
-    assert_false(choose((struct choice){.classes = "1", .subset = "random-half:1", .limit = 9, .per_class = 2}, &in, &e));
+    assert_false(
+        choose((struct choice){.classes = "1", .subset = "random-half:1", .limit = 9, .per_class = 2}, &in, &e));
     assert_int_equal(e.status, EXIT_INPUT);  // one image of class 1 is in the half
     intake_free(&in);
 }
 
 // ---- drawings
 
-static void draw(struct synthetic s, struct intake *in) {
+static void draw(struct synthetic s, struct intake *in)
+{
     struct error e = {0};
     *in = (struct intake){0};
     assert_true(synthetic_read(&s, in, &e));
 }
 
-static void drawings_are_keyed_by_seed_and_number(void **state) {
+static void drawings_are_keyed_by_seed_and_number(void **state)
+{
     (void)state;
     const struct synthetic s = {.count = 20, .classes = 4, .channels = 3, .height = 12, .width = 16, .seed = 9};
     const size_t size = 3 * 12 * 16;
@@ -713,15 +792,19 @@ static void drawings_are_keyed_by_seed_and_number(void **state) {
 }
 
 // A rule as plain as the nearest class mean beats guessing by far and is far from perfect.
-static void drawings_can_be_learnt_but_not_at_once(void **state) {
+static void drawings_can_be_learnt_but_not_at_once(void **state)
+{
     (void)state;
     enum { CLASSES = 10, SIZE = 28 * 28, N = 2000 };
     struct intake train, test;
-    draw((struct synthetic){.count = N, .classes = CLASSES, .channels = 1, .height = 28, .width = 28, .seed = 1}, &train);
-    draw((struct synthetic){.count = N, .classes = CLASSES, .channels = 1, .height = 28, .width = 28, .seed = 2}, &test);
+    draw((struct synthetic){.count = N, .classes = CLASSES, .channels = 1, .height = 28, .width = 28, .seed = 1},
+         &train);
+    draw((struct synthetic){.count = N, .classes = CLASSES, .channels = 1, .height = 28, .width = 28, .seed = 2},
+         &test);
     static double mean[CLASSES][SIZE];
     for (int i = 0; i < N; i++)
-        for (int j = 0; j < SIZE; j++) mean[train.y[i]][j] += ((uint8_t *)train.x)[i * SIZE + j] / (double)(N / CLASSES);
+        for (int j = 0; j < SIZE; j++)
+            mean[train.y[i]][j] += ((uint8_t *)train.x)[i * SIZE + j] / (double)(N / CLASSES);
     int right = 0;
     for (int i = 0; i < N; i++) {
         double best = 1e300;
@@ -746,7 +829,8 @@ static void drawings_can_be_learnt_but_not_at_once(void **state) {
 
 // ---- the table
 
-static void the_table_inside_is_the_file(void **state) {
+static void the_table_inside_is_the_file(void **state)
+{
     (void)state;
     struct error e = {0};
     struct sources *s = sources_open(&e);
@@ -761,13 +845,15 @@ static void the_table_inside_is_the_file(void **state) {
     sources_free(s);
 }
 
-static void table_refused(const char *text, const char *word) {
+static void table_refused(const char *text, const char *word)
+{
     struct error e = {0};
     assert_null(sources_parse(text, strlen(text), "table", &e));
     expect_error(&e, EXIT_INPUT, word);
 }
 
-static void tables_are_checked(void **state) {
+static void tables_are_checked(void **state)
+{
     (void)state;
     table_refused("Set: a\n", "set a: title");
     table_refused("File: a\n", "before any set");
@@ -782,7 +868,8 @@ static void tables_are_checked(void **state) {
     table_refused("Set: a\nrubbish\n", "Key: value");
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gzip_is_unpacked_member_by_member),
         cmocka_unit_test(the_digest_is_of_what_was_taken),

@@ -15,18 +15,21 @@
 #include "../../common/io/record.h"
 
 enum { N = 4 };
-static const uint8_t pixels[N * 6] = {0, 51, 255, 102, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22};
+static const uint8_t pixels[N * 6] = {0,  51, 255, 102, 3,  4,  5,  6,  7,  8,  9,  10,
+                                      11, 12, 13,  14,  15, 16, 17, 18, 19, 20, 21, 22};
 static const int64_t labels[N] = {2, 0, 1, 2};
 static const int64_t x_dim[4] = {N, 1, 2, 3}, y_dim[1] = {N};
 
-static struct blob *small_set(void) {
+static struct blob *small_set(void)
+{
     struct blob *b = blob_new("dataset");
     blob_add(b, "x", U8, 4, x_dim, pixels);
     blob_add(b, "y", I64, 1, y_dim, labels);
     return b;
 }
 
-static void images_lie_in_the_unit_interval(void **state) {
+static void images_lie_in_the_unit_interval(void **state)
+{
     (void)state;
     struct error e = {0};
     struct dataset *d = dataset_of(small_set(), &e);
@@ -47,7 +50,8 @@ static void images_lie_in_the_unit_interval(void **state) {
     dataset_free(d);
 }
 
-static void a_class_without_examples_counts(void **state) {
+static void a_class_without_examples_counts(void **state)
+{
     (void)state;
     struct error e = {0};
     struct blob *b = small_set();
@@ -61,7 +65,8 @@ static void a_class_without_examples_counts(void **state) {
     dataset_free(d);
 }
 
-static void floats_pass_as_they_are(void **state) {
+static void floats_pass_as_they_are(void **state)
+{
     (void)state;
     static const float x[2] = {0.25f, 1};
     static const int64_t y[2] = {0, 1}, dim[4] = {2, 1, 1, 1};
@@ -78,7 +83,8 @@ static void floats_pass_as_they_are(void **state) {
 }
 
 // One tensor replaced (data NULL: left out); the sentence must hold `word`.
-static void refused(const char *name, enum dtype t, int rank, const int64_t *dim, const void *data, const char *word) {
+static void refused(const char *name, enum dtype t, int rank, const int64_t *dim, const void *data, const char *word)
+{
     struct error e = {0};
     struct blob *b = blob_new("dataset");
     if (strcmp(name, "x") != 0) blob_add(b, "x", U8, 4, x_dim, pixels);
@@ -89,10 +95,11 @@ static void refused(const char *name, enum dtype t, int rank, const int64_t *dim
     if (!strstr(e.text, word)) fail_msg("'%s' does not speak of '%s'", e.text, word);
 }
 
-static void what_is_no_data_set_is_refused(void **state) {
+static void what_is_no_data_set_is_refused(void **state)
+{
     (void)state;
-    static const int64_t negative[N] = {0, -1, 0, 0}, huge[N] = {0, 0, INT64_MAX, 0}, three[1] = {3}, none[4] = {0, 1, 2, 3},
-                         flat[4] = {N, 1, 0, 3};
+    static const int64_t negative[N] = {0, -1, 0, 0}, huge[N] = {0, 0, INT64_MAX, 0}, three[1] = {3},
+                         none[4] = {0, 1, 2, 3}, flat[4] = {N, 1, 0, 3};
     float real[N * 6] = {0};
     refused("x", U8, 0, NULL, NULL, "x");
     refused("y", I64, 0, NULL, NULL, "y");
@@ -114,7 +121,8 @@ static void what_is_no_data_set_is_refused(void **state) {
 
 // ---- choosing
 
-static int64_t kept(const unsigned char *keep, int64_t count) {
+static int64_t kept(const unsigned char *keep, int64_t count)
+{
     int64_t n = 0;
     for (int64_t i = 0; i < count; i++) {
         assert_true(keep[i] <= 1);
@@ -123,7 +131,8 @@ static int64_t kept(const unsigned char *keep, int64_t count) {
     return n;
 }
 
-static void the_first_and_all(void **state) {
+static void the_first_and_all(void **state)
+{
     (void)state;
     struct error e = {0};
     unsigned char *keep = dataset_choose("all", 5, &e);
@@ -134,12 +143,14 @@ static void the_first_and_all(void **state) {
     free(keep);
 }
 
-static void halves_are_exact_and_complete(void **state) {
+static void halves_are_exact_and_complete(void **state)
+{
     (void)state;
     enum { COUNT = 1001 };
     struct error e = {0};
     unsigned char *a = dataset_choose("random-half:7", COUNT, &e), *again = dataset_choose("random-half:7", COUNT, &e);
-    unsigned char *other = dataset_choose("random-half:7:other", COUNT, &e), *b = dataset_choose("random-half:8", COUNT, &e);
+    unsigned char *other = dataset_choose("random-half:7:other", COUNT, &e),
+                  *b = dataset_choose("random-half:8", COUNT, &e);
     assert_int_equal(kept(a, COUNT), COUNT / 2);
     assert_memory_equal(a, again, COUNT);
     int64_t both = 0, early = 0;
@@ -148,7 +159,8 @@ static void halves_are_exact_and_complete(void **state) {
         both += a[i] && b[i];
         early += i < COUNT / 2 && a[i];
     }
-    // Two independent halves share a quarter, and a half of the first half is kept: hypergeometric, sd below 8; five of them.
+    // Two independent halves share a quarter, and a half of the first half is kept: hypergeometric, sd below 8; five of
+    // them.
     assert_in_range(both, 210, 290);
     assert_in_range(early, 210, 290);
     free(a);
@@ -157,14 +169,16 @@ static void halves_are_exact_and_complete(void **state) {
     free(b);
 }
 
-static void word_refused(const char *word, enum exit_status status, const char *part) {
+static void word_refused(const char *word, enum exit_status status, const char *part)
+{
     struct error e = {0};
     assert_null(dataset_choose(word, 10, &e));
     assert_int_equal(e.status, status);
     if (!strstr(e.text, part)) fail_msg("'%s' does not speak of '%s'", e.text, part);
 }
 
-static void wrong_words_are_refused(void **state) {
+static void wrong_words_are_refused(void **state)
+{
     (void)state;
     word_refused("first:0", EXIT_USAGE, "[1, 10]");
     word_refused("first:11", EXIT_USAGE, "[1, 10]");
@@ -176,7 +190,8 @@ static void wrong_words_are_refused(void **state) {
     word_refused("no/such/file", EXIT_USAGE, "no such file");
 }
 
-static void temporary(char path[64], const void *bytes, size_t count) {
+static void temporary(char path[64], const void *bytes, size_t count)
+{
     strcpy(path, "/tmp/assay-dataset-XXXXXX");
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -184,7 +199,8 @@ static void temporary(char path[64], const void *bytes, size_t count) {
     close(fd);
 }
 
-static void a_mask_file_chooses(void **state) {
+static void a_mask_file_chooses(void **state)
+{
     (void)state;
     char path[64];
     struct error e = {0};
@@ -201,7 +217,8 @@ static void a_mask_file_chooses(void **state) {
     unlink(path);
 }
 
-static void a_blob_chooses_by_its_keep(void **state) {
+static void a_blob_chooses_by_its_keep(void **state)
+{
     (void)state;
     static const unsigned char mask[10] = {1, 0, 0, 0, 0, 0, 0, 0, 0, 1}, wrong[10] = {3};
     static const int64_t ten[1] = {10}, nine[1] = {9};
@@ -211,7 +228,7 @@ static void a_blob_chooses_by_its_keep(void **state) {
         const int64_t *dim;
         const unsigned char *mask;
         bool good;
-    } cases[] = {{"assay.keep", U8, ten, mask, true}, {"keep", BOOL, ten, mask, true},  {"keep", U8, nine, mask, false},
+    } cases[] = {{"assay.keep", U8, ten, mask, true}, {"keep", BOOL, ten, mask, true}, {"keep", U8, nine, mask, false},
                  {"keep", U8, ten, wrong, false},     {"other", U8, ten, mask, false}, {"keep", I8, ten, mask, false}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[64];
@@ -230,12 +247,17 @@ static void a_blob_chooses_by_its_keep(void **state) {
     }
 }
 
-int main(void) {
+int main(void)
+{
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(images_lie_in_the_unit_interval), cmocka_unit_test(a_class_without_examples_counts),
-        cmocka_unit_test(floats_pass_as_they_are),         cmocka_unit_test(what_is_no_data_set_is_refused),
-        cmocka_unit_test(the_first_and_all),               cmocka_unit_test(halves_are_exact_and_complete),
-        cmocka_unit_test(wrong_words_are_refused),         cmocka_unit_test(a_mask_file_chooses),
+        cmocka_unit_test(images_lie_in_the_unit_interval),
+        cmocka_unit_test(a_class_without_examples_counts),
+        cmocka_unit_test(floats_pass_as_they_are),
+        cmocka_unit_test(what_is_no_data_set_is_refused),
+        cmocka_unit_test(the_first_and_all),
+        cmocka_unit_test(halves_are_exact_and_complete),
+        cmocka_unit_test(wrong_words_are_refused),
+        cmocka_unit_test(a_mask_file_chooses),
         cmocka_unit_test(a_blob_chooses_by_its_keep),
     };
     return cmocka_run_group_tests_name("dataset", tests, NULL, NULL);

@@ -59,9 +59,9 @@ static struct opt opts[] = {
 
 static struct program program = {
     .name = "trainclf", .summary = "train an image classifier", .operands = "", .opts = opts, .count = sizeof opts / sizeof *opts,
-    .examples = "fetch synthetic --limit 300 | trainclf -i - --arch mlp --epochs 2 -o mlp.st\n"
-                "trainclf -i train.st --test test.st --arch \"flatten | linear 64 | relu | linear 10\" --epochs 2 -o small.st\n"
-                "trainclf -i train.st --arch mlp --epochs 2 --subset random-half:1 --l2 1e-4 --json",
+    .examples = "fetch synthetic --count 300 | trainclf -i - --arch mlp --epochs 2 -o mlp.st\n"
+                "fetch synthetic --count 300 | trainclf -i - --arch \"flatten | linear 64 | relu | linear 10\" --l2 1e-4 --json\n"
+                "trainclf --import mlp.st --arch mlp --image 1,28,28 -o same.st",
     .see_also = "fetch(1), attack(1), report(1), tensor(1), blob(5)",
 };
 

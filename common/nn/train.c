@@ -108,7 +108,6 @@ static void sum_examples(void *data, long job, int worker) {
 
 bool train_normalise(struct model *m, const char *word, const struct dataset *d, const int64_t *index, int64_t n,
                      struct pool *pool, struct error *e) {
-    int64_t size = dataset_image_size(d);
     bool constant = !strncmp(word, "constant:", 9), image = !strcmp(word, "mean-image");
     m->mean_count = 0;
     m->std = 1;
@@ -116,6 +115,7 @@ bool train_normalise(struct model *m, const char *word, const struct dataset *d,
     if (!strcmp(word, "none")) return true;
     if (!constant && !image && strcmp(word, "scalar"))
         return error_set(e, EXIT_USAGE, "normalisation \"%s\": none, constant:M,S, scalar or mean-image expected", word);
+    int64_t size = shape_count(&m->arch->input);
     m->mean_count = image ? size : 1;
     free(m->mean);
     m->mean = memory_zero((size_t)m->mean_count * sizeof *m->mean);

@@ -65,7 +65,7 @@ struct train_split train_split(unsigned char *keep, int64_t count, double fracti
 void train_split_free(struct train_split *s);
 
 // Input normalisation: "none", "constant:M,S", "scalar" (mean and deviation of all pixels of the examples),
-// "mean-image" (their mean image is subtracted).
+// "mean-image" (their mean image is subtracted). The first two need no data.
 bool train_normalise(struct model *m, const char *word, const struct dataset *d, const int64_t *index, int64_t n,
                      struct pool *pool, struct error *e);
 

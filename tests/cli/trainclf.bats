@@ -1,0 +1,160 @@
+# trainclf: what it writes, the same bytes every time, cut and continued, imported, refused.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+    export DATA="$BATS_FILE_TMPDIR"
+    fetch -q synthetic --count 240 --size 1x12x12 --seed 1 -o "$DATA/train.st"
+    fetch -q synthetic --count 100 --size 1x12x12 --seed 2 -o "$DATA/test.st"
+    fetch -q synthetic --count 20 --size 3x12x12 -o "$DATA/colour.st"
+}
+
+setup() {
+    OUT="$BATS_TEST_TMPDIR/model.st"
+    SMALL="conv 4 3 | relu | maxpool 2 | flatten | linear 10"
+}
+
+# look FILE EXPRESSION: a Python expression over `t` (tensors as lists), `shape` and `record`.
+look() {
+    python3 - "$@" << 'END'
+import json, math, struct, sys
+raw = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+head, data = json.loads(raw[8:8 + n]), raw[8 + n:]
+meta = head.pop("__metadata__")
+record, kind = json.loads(meta["assay.record"]), meta["assay.kind"]
+code = {"F32": "f", "F64": "d", "U8": "B", "I64": "q"}
+t = {k: struct.unpack(f"<{math.prod(v['shape'])}{code[v['dtype']]}", data[slice(*v["data_offsets"])]) for k, v in head.items()}
+shape = {k: v["shape"] for k, v in head.items()}
+print(eval(sys.argv[2]))
+END
+}
+
+refuse() {  # STATUS WORD ARGUMENTS...
+    local wanted=$1 word=$2
+    shift 2
+    run trainclf "$@" -o "$OUT"
+    echo "$output"
+    [ "$status" -eq "$wanted" ]
+    [[ "$output" == *"$word"* ]]
+    [ ! -e "$OUT" ]
+}
+
+@test "a model holds weights by PyTorch's names, the record and the history" {
+    run trainclf -i "$DATA/train.st" --test "$DATA/test.st" --arch "$SMALL" --epochs 6 --lr .02 -o "$OUT"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"epoch 6/6: loss"* ]]
+    [ "$(look "$OUT" 'kind')" = model ]
+    [ "$(look "$OUT" '[shape[k] for k in ("0.weight", "0.bias", "4.weight", "4.bias", "assay.keep")]')" = \
+        "[[4, 1, 3, 3], [4], [10, 144], [10], [240]]" ]
+    [ "$(look "$OUT" 'record["config"]["arch"]')" = "$SMALL" ]
+    [ "$(look "$OUT" 'sum(t["assay.keep"])')" = 240 ]
+    # What the record says of the run is the history's end, and it has learnt.
+    [ "$(look "$OUT" 'list(t["assay.history.test_loss"]) == record["metrics"]["history"]["test_loss"]')" = True ]
+    [ "$(look "$OUT" 't["assay.history.test_accuracy"][-1] == record["metrics"]["test"]["accuracy"]')" = True ]
+    [ "$(look "$OUT" 'record["metrics"]["test"]["accuracy_interval"][0] > .3')" = True ]
+    [ "$(look "$OUT" 'record["metrics"]["history"]["train_loss"][0] > record["metrics"]["history"]["train_loss"][-1]')" = True ]
+}
+
+@test "the same command gives the same bytes, whatever the threads; another seed does not" {
+    for threads in 1 2 3; do
+        trainclf -q -i "$DATA/train.st" --arch "$SMALL | init he" --epochs 2 --augment shift:1 --threads $threads -o "$BATS_TEST_TMPDIR/$threads.st"
+    done
+    cmp "$BATS_TEST_TMPDIR/1.st" "$BATS_TEST_TMPDIR/2.st"
+    cmp "$BATS_TEST_TMPDIR/1.st" "$BATS_TEST_TMPDIR/3.st"
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL | init he" --epochs 2 --augment shift:1 --seed 1 -o "$OUT"
+    ! cmp "$BATS_TEST_TMPDIR/1.st" "$OUT"
+}
+
+@test "a terminated run leaves a checkpoint and no model, and --resume gives the bytes of an uncut run" {
+    ARGS=(-q -i "$DATA/train.st" --arch "conv 16 3 | relu | conv 16 3 | relu | maxpool 2 | dropout .2 | flatten | linear 10" --epochs 60 --batch 16
+          --schedule cosine --validation .2 --keep-best)
+    trainclf "${ARGS[@]}" -o "$BATS_TEST_TMPDIR/whole.st"
+    trainclf "${ARGS[@]}" --checkpoint "$BATS_TEST_TMPDIR/cut.st" -o "$OUT" 3>&- &
+    while [ ! -e "$BATS_TEST_TMPDIR/cut.st" ]; do sleep .01; done
+    kill -TERM $!
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 143 ]
+    [ ! -e "$OUT" ]
+    [ "$(look "$BATS_TEST_TMPDIR/cut.st" 'kind, 0 < t["assay.run.counters"][0] < 720')" = "('checkpoint', True)" ]
+    trainclf "${ARGS[@]}" --resume "$BATS_TEST_TMPDIR/cut.st" -o "$OUT"
+    cmp "$BATS_TEST_TMPDIR/whole.st" "$OUT"
+    rm "$OUT"
+    refuse 3 "lr is 0.001 there and 0.01 here" "${ARGS[@]}" --lr .01 --resume "$BATS_TEST_TMPDIR/cut.st"
+}
+
+@test "an interrupted run is saved beside its output" {
+    ARGS=(-q -i "$DATA/train.st" --arch "conv 16 3 | relu | flatten | linear 10" --epochs 10000 --batch 16 -o "$OUT")
+    trainclf "${ARGS[@]}" 3>&- &
+    sleep .5
+    kill -INT $!
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 130 ]
+    [ ! -e "$OUT" ]
+    [ "$(look "$OUT.checkpoint" 'kind')" = checkpoint ]
+}
+
+@test "halves of the data are recorded and complete each other" {
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --subset random-half:7 -o "$OUT"
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --subset random-half:7:other -o "$BATS_TEST_TMPDIR/other.st"
+    [ "$(look "$OUT" 'sum(t["assay.keep"])')" = 120 ]
+    keep=$(look "$OUT" 'str([1 - k for k in t["assay.keep"]])')
+    [ "$(look "$BATS_TEST_TMPDIR/other.st" 'str(list(t["assay.keep"]))')" = "$keep" ]
+    # A model's own keep is a mask for the next one; validation examples are not members.
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --subset "$OUT" --validation .25 -o "$BATS_TEST_TMPDIR/third.st"
+    [ "$(look "$BATS_TEST_TMPDIR/third.st" 'sum(t["assay.keep"])')" = 90 ]
+}
+
+@test "a binary network has one output and says which labels are positive" {
+    trainclf -q -i "$DATA/train.st" --arch "homogeneous 20" --positive 1,3,5,7,9 --epochs 2 -o "$OUT"
+    [ "$(look "$OUT" 'shape["3.weight"], record["config"]["positive"], "3.bias" in shape')" = "([1, 20], [1, 3, 5, 7, 9], False)" ]
+}
+
+@test "--json prints the record alone" {
+    run --separate-stderr trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --json
+    [ "$status" -eq 0 ]
+    echo "$output" | python3 -c 'import json, sys; r = json.load(sys.stdin); assert r["metrics"]["steps"] == 2 and r["config"]["optimiser"] == "adam"'
+}
+
+@test "--explain prints the plan, --profile the time" {
+    run --separate-stderr trainclf -i "$DATA/train.st" --arch "$SMALL" --explain
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"conv"* && "$output" == *"instructions"* ]]
+    run trainclf -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --profile -o "$OUT"
+    [[ "$output" == *"optimiser"*"%"* && "$output" == *"conv"*"%"* ]]
+}
+
+@test "--import takes its own and other weights, and refuses what does not fit" {
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 -o "$OUT"
+    trainclf -q --import "$OUT" --arch "$SMALL" --image 1,12,12 --normalise constant:.5,.25 -o "$BATS_TEST_TMPDIR/again.st"
+    weights=$(look "$OUT" 't["4.weight"]')
+    [ "$(look "$BATS_TEST_TMPDIR/again.st" 't["4.weight"]')" = "$weights" ]
+    [ "$(look "$BATS_TEST_TMPDIR/again.st" 't["assay.mean"], t["assay.std"]')" = "((0.5,), (0.25,))" ]
+    mv "$OUT" "$BATS_TEST_TMPDIR/first.st"
+    refuse 3 "tensor 0.weight: F32 [5,1,3,3] expected" --import "$BATS_TEST_TMPDIR/first.st" --image 1,12,12 \
+        --arch "conv 5 3 | relu | maxpool 2 | flatten | linear 10"
+    refuse 3 "has no place in the architecture" --import "$BATS_TEST_TMPDIR/first.st" --image 1,12,12 --arch "relu | relu | relu | flatten | linear 10"
+    refuse 2 "shape of an image" --import "$BATS_TEST_TMPDIR/first.st" --arch "$SMALL"
+}
+
+@test "mistakes are named before any work" {
+    refuse 2 "-i DATA is missing" --arch cnn
+    refuse 2 'column 12 ("rlu")' -i "$DATA/train.st" --arch "conv 4 3 | rlu"
+    refuse 2 "ends with [7] where [10] is needed" -i "$DATA/train.st" --arch "flatten | linear 7"
+    refuse 2 "schedule" -i "$DATA/train.st" --arch "$SMALL" --schedule linear
+    refuse 2 "augmentation" -i "$DATA/train.st" --arch "$SMALL" --augment spin
+    refuse 2 "normalisation" -i "$DATA/train.st" --arch "$SMALL" --normalise max
+    refuse 2 "--keep-best needs --validation" -i "$DATA/train.st" --keep-best
+    refuse 2 "--positive" -i "$DATA/train.st" --positive 1,x
+    refuse 2 "--class-weights" -i "$DATA/train.st" --arch "$SMALL" --class-weights 1,2
+    refuse 2 "no device" -i "$DATA/train.st" --arch "$SMALL" --device tpu
+    refuse 3 "images of [3, 12, 12], and the model takes [1, 12, 12]" -i "$DATA/train.st" --arch "$SMALL" --test "$DATA/colour.st"
+    refuse 4 "nowhere.st" -i "$DATA/nowhere.st"
+}
+
+@test "a loss that is not finite stops the run with the step" {
+    refuse 3 "step " -i "$DATA/train.st" --arch "$SMALL" --optimiser sgd --lr 1e6 --epochs 20
+    [[ "$output" == *"the loss of example"* || "$output" == *"the gradient of tensor"* ]]
+}

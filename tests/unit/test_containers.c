@@ -833,16 +833,33 @@ static void the_table_inside_is_the_file(void **state)
 {
     (void)state;
     struct error e = {0};
-    struct sources *s = sources_open(&e);
-    assert_non_null(s);
-    const struct source_set *fashion = sources_find(s, "fashion");
+    unsetenv("ASSAY_SOURCES");
+    struct sources *inside = sources_open(&e);
+    setenv("ASSAY_SOURCES", "data/SOURCES", 1);
+    struct sources *file = sources_open(&e);
+    unsetenv("ASSAY_SOURCES");
+    if (!inside || !file) fail_msg("%s", e.text);
+    assert_int_equal(inside->count, file->count);
+    for (int i = 0; i < file->count; i++) {
+        const struct source_set *a = inside->set[i], *b = file->set[i];
+        assert_string_equal(a->name, b->name);
+        assert_int_equal(a->mirrors, b->mirrors);
+        assert_int_equal(a->files, b->files);
+        for (int k = 0; k < b->mirrors; k++) assert_string_equal(a->mirror[k], b->mirror[k]);
+        for (int k = 0; k < b->files; k++) {
+            assert_int_equal(a->file[k].bytes, b->file[k].bytes);
+            assert_string_equal(a->file[k].sha256, b->file[k].sha256);
+        }
+    }
+    const struct source_set *fashion = sources_find(inside, "fashion");
     assert_non_null(fashion);
     assert_string_equal(fashion->class_name[9], "Ankle boot");
     const struct source_file *f = sources_file(fashion, "train", "images");
     assert_int_equal(f->bytes, 26421880);
     assert_string_equal(f->plain_sha256, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888");
-    assert_null(sources_find(s, "imagenet"));
-    sources_free(s);
+    assert_null(sources_find(inside, "imagenet"));
+    sources_free(inside);
+    sources_free(file);
 }
 
 static void table_refused(const char *text, const char *word)

@@ -131,20 +131,26 @@ void msg_warn(const char *format, ...)
     SAY("warning: ", "\033[33m");
 }
 
+// Not by exit: workers may still compute, and must not meet libraries that are being torn down.
+static _Noreturn void end(enum exit_status status)
+{
+    out_remove_unfinished();
+    fflush(stdout);
+    _exit(status);
+}
+
 void msg_fail(const struct error *e)
 {
     BUG_IF(e->status == EXIT_DONE, "failed without a reason");
-    out_remove_unfinished();
     say_error("%s", e->text);
-    exit(e->status);
+    end(e->status);
 }
 
 void msg_usage(const char *format, ...)
 {
-    out_remove_unfinished();
     SAY("error: ", "\033[31m");
     say_plain("try '%s --help'", name);
-    exit(EXIT_USAGE);
+    end(EXIT_USAGE);
 }
 
 // The peak since this program was started. getrusage's figure would include the process that forked us.

@@ -630,7 +630,9 @@ struct operands opt_parse(struct program *p, int argc, char **argv)
     for (int i = 0; i < BUILTINS; i++)
         builtin_flag[i] = false;
 
-    char **operand = memory_zero((size_t)(argc + 1) * sizeof *operand);  // lives as long as the program
+    static char **operand;  // lives as long as the program
+    free(operand);
+    operand = memory_zero((size_t)(argc + 1) * sizeof *operand);
     walk(p, argc, argv, operand, true);
     if (builtin_flag[HELP] || builtin_flag[VERSION] || builtin_flag[COMPLETION]) {
         if (builtin_flag[HELP])

@@ -1,12 +1,15 @@
 // opt.h: one option table per tool drives parsing, --help, the manual's OPTIONS and shell completion.
 //
 // A tool declares `static struct NAME_options o = {defaults};` and a table whose entries point into it, so
-// --help prints live defaults. Every tool also gets: -h/--help, --version, -q, -v, and the hidden
-// `--completion` (one line per option: long name, short letter, argument, help; tests and the completion
-// scripts read it). Long options take `--name value` or `--name=value`; short ones `-o value`; `--` ends
-// options; `-` alone is an operand (standard input or output). Names may be abbreviated to a unique prefix.
-// Numbers are parsed whole-string, independent of the locale, and refused outside [low, high] with both in
-// the message. A repeated scalar option is an error, except flags.
+// --help prints live defaults (none for an empty text or list and for NaN). Every tool also gets: -h/--help,
+// --version, -q/--quiet, -v/--verbose, and the hidden `--completion`, which tests and the completion scripts read:
+// one line per option, tab-separated, "-" where there is nothing: long name, short letter, argument, help as
+// --help prints it, values ("file" or the choices with '|'), default.
+//
+// Long options take `--name value` or `--name=value`; short ones `-o value`; `--` ends options; `-` alone is an
+// operand (standard input or output). Names may be abbreviated to a unique prefix. Numbers are parsed
+// whole-string, independent of the locale, and refused outside [low, high] with both in the message. A repeated
+// scalar option is an error, except flags.
 #ifndef ASSAY_BASE_OPT_H
 #define ASSAY_BASE_OPT_H
 
@@ -39,7 +42,7 @@ struct opt {
     const char *argument;  // what the manual calls the value: "N", "FILE", "LINE"; NULL for flags
     const char *help;      // one line, lower case, no full stop; the default is appended
     const char *choices;   // OPT_CHOICE and OPT_WORDS
-    double low, high;      // numbers: the allowed range; both 0: any
+    double low, high;      // numbers: the allowed range; both 0: any; INFINITY: no upper end
     bool given;            // set by opt_parse
 };
 
@@ -54,7 +57,7 @@ struct program {
     const char *see_also;  // "attack(1), blob(5)"
 };
 
-struct operands {
+struct operands {  // valid until the next opt_parse
     int count;
     char **value;
 };

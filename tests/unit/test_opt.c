@@ -69,11 +69,9 @@ static struct operands parse(const char *line)
 {
     static char text[500];
     static char *argv[WORDS_MAX];
-    static struct operands last;
-    free(last.value);
     snprintf(text, sizeof text, "attack %s", line);
     reset();
-    return last = opt_parse(&program, split(text, argv), argv);
+    return opt_parse(&program, split(text, argv), argv);
 }
 
 // In a child, since it ends the program. Returns its status.

@@ -240,7 +240,9 @@ static struct out *half_done(const char *path)
 {
     struct error e = {0};
     static char x[100000];
-    struct out *o = out_open(path, true, &e);
+    static struct out *open[8];  // seen by a leak check: these are left open on purpose
+    static int count;
+    struct out *o = open[count++] = out_open(path, true, &e);
     if (!o || !out_write(o, x, sizeof x, &e))
         _exit(78);
     return o;

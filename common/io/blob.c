@@ -24,7 +24,7 @@ enum {
     HEADER_MAX = 8 << 20,  // a JSON tree costs twenty times its text
     STEP = 1 << 20,        // the first piece of memory for data that may not be there
     BUFFER = 1 << 16,
-    ALIGNMENT = 64,        // of the data section
+    ALIGNMENT = 64,  // of the data section
     VERSION = 1,
 };
 
@@ -84,7 +84,8 @@ static struct blob_stream *stream_new(int fd, const char *name)
     s->name = strdup(name);
     struct stat info;
     off_t at = lseek(fd, 0, SEEK_CUR);
-    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && at >= 0 && info.st_size > at) s->left = (uint64_t)(info.st_size - at);
+    if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && at >= 0 && info.st_size > at)
+        s->left = (uint64_t)(info.st_size - at);
     return s;
 }
 
@@ -111,8 +112,7 @@ void blob_stream_close(struct blob_stream *s)
 static ssize_t read_some(struct blob_stream *s, void *out, size_t count, struct error *e)
 {
     ssize_t got;
-    do
-        got = read(s->fd, out, count);
+    do got = read(s->fd, out, count);
     while (got < 0 && errno == EINTR);
     if (got < 0) error_set(e, EXIT_SYSTEM, "%s: cannot read: %s", s->name, strerror(errno));
     if (got == 0) s->end = true;
@@ -221,29 +221,37 @@ struct span {  // one tensor as the header announces it
     uint64_t begin, end;
 };
 
-static bool read_dtype(const struct blob_stream *s, const char *name, const json_t *entry, enum dtype *d, struct error *e)
+static bool read_dtype(const struct blob_stream *s, const char *name, const json_t *entry, enum dtype *d,
+                       struct error *e)
 {
-    static const char *const unsupported[] = {"F4", "F6_E2M3", "F6_E3M2", "F8_E5M2", "F8_E4M3", "F8_E8M0",
-                                              "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64"};
+    static const char *const unsupported[] = {"F4",      "F6_E2M3",     "F6_E3M2",     "F8_E5M2", "F8_E4M3",
+                                              "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64"};
     const char *text = json_string_value(json_object_get(entry, "dtype"));
     if (!text) return stream_refuse(s, e, "tensor %s: a string expected as its dtype", name);
     if (dtype_parse(text, d)) return true;
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
         if (strcmp(text, unsupported[i]) == 0)
-            return stream_refuse(s, e, "tensor %s: dtype %s is known but not supported here; convert it to F16, BF16 or F32", name, text);
-    return stream_refuse(s, e, "tensor %s: dtype %.40s is unknown; one of BOOL U8 I8 I16 U16 I32 U32 I64 U64 F16 BF16 F32 F64 expected", name, text);
+            return stream_refuse(s, e,
+                                 "tensor %s: dtype %s is known but not supported here; convert it to F16, BF16 or F32",
+                                 name, text);
+    return stream_refuse(
+        s, e, "tensor %s: dtype %.40s is unknown; one of BOOL U8 I8 I16 U16 I32 U32 I64 U64 F16 BF16 F32 F64 expected",
+        name, text);
 }
 
-static bool read_span(const struct blob_stream *s, const char *name, const json_t *entry, struct span *span, struct error *e)
+static bool read_span(const struct blob_stream *s, const char *name, const json_t *entry, struct span *span,
+                      struct error *e)
 {
     struct tensor *t = &span->tensor;
-    if (!json_is_object(entry)) return stream_refuse(s, e, "tensor %s: an object with dtype, shape and data_offsets expected", name);
+    if (!json_is_object(entry))
+        return stream_refuse(s, e, "tensor %s: an object with dtype, shape and data_offsets expected", name);
     if (!read_dtype(s, name, entry, &t->dtype, e)) return false;
 
     const json_t *shape = json_object_get(entry, "shape");
     if (!json_is_array(shape)) return stream_refuse(s, e, "tensor %s: an array expected as its shape", name);
     if (json_array_size(shape) > TENSOR_RANK_MAX)
-        return stream_refuse(s, e, "tensor %s: at most %d dimensions expected, %zu found", name, TENSOR_RANK_MAX, json_array_size(shape));
+        return stream_refuse(s, e, "tensor %s: at most %d dimensions expected, %zu found", name, TENSOR_RANK_MAX,
+                             json_array_size(shape));
     t->rank = (int)json_array_size(shape);
     uint64_t bytes = dtype_size(t->dtype);
     for (int i = 0; i < t->rank; i++) {
@@ -261,17 +269,19 @@ static bool read_span(const struct blob_stream *s, const char *name, const json_
 
     const json_t *offsets = json_object_get(entry, "data_offsets");
     const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
-    if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end) || json_integer_value(begin) < 0 ||
-        json_integer_value(end) < 0)
+    if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
+        json_integer_value(begin) < 0 || json_integer_value(end) < 0)
         return stream_refuse(s, e, "tensor %s: two integers of 0 or more expected as data_offsets", name);
     span->begin = (uint64_t)json_integer_value(begin);
     span->end = (uint64_t)json_integer_value(end);
     char a[32], b[32], text[128];
     if (span->end < span->begin)
-        return stream_refuse(s, e, "tensor %s: data_offsets end at %s before they begin at %s", name, tensor_size_text(span->end, a), tensor_size_text(span->begin, b));
+        return stream_refuse(s, e, "tensor %s: data_offsets end at %s before they begin at %s", name,
+                             tensor_size_text(span->end, a), tensor_size_text(span->begin, b));
     if (span->end - span->begin != bytes)
-        return stream_refuse(s, e, "tensor %s: %s %s takes %s bytes, its data_offsets hold %s", name, dtype_name(t->dtype),
-                             tensor_shape_text(t, text), tensor_size_text(bytes, a), tensor_size_text(span->end - span->begin, b));
+        return stream_refuse(s, e, "tensor %s: %s %s takes %s bytes, its data_offsets hold %s", name,
+                             dtype_name(t->dtype), tensor_shape_text(t, text), tensor_size_text(bytes, a),
+                             tensor_size_text(span->end - span->begin, b));
     return true;
 }
 
@@ -289,12 +299,13 @@ static int by_name(const void *a, const void *b)
 }
 
 // The tensors a header announces, in the order of their data, which covers the section exactly.
-static bool read_spans(const struct blob_stream *s, const json_t *header, struct blob *b, struct span *spans, int *count, struct error *e)
+static bool read_spans(const struct blob_stream *s, const json_t *header, struct blob *b, struct span *spans,
+                       int *count, struct error *e)
 {
     const char *name;
     json_t *entry;
     *count = 0;
-    json_object_foreach((json_t *)header, name, entry) {
+    json_object_foreach ((json_t *)header, name, entry) {
         if (strcmp(name, "__metadata__") == 0) continue;
         spans[*count].tensor.name = arena_text(b->arena, name);
         if (!read_span(s, name, entry, &spans[(*count)++], e)) return false;
@@ -305,10 +316,12 @@ static bool read_spans(const struct blob_stream *s, const json_t *header, struct
     for (int i = 0; i < *count; i++) {
         if (spans[i].begin < cursor)
             return stream_refuse(s, e, "tensor %s: overlaps %s: offset %s expected, %s found", spans[i].tensor.name,
-                                 i ? spans[i - 1].tensor.name : "", tensor_size_text(cursor, x), tensor_size_text(spans[i].begin, y));
+                                 i ? spans[i - 1].tensor.name : "", tensor_size_text(cursor, x),
+                                 tensor_size_text(spans[i].begin, y));
         if (spans[i].begin > cursor)
-            return stream_refuse(s, e, "tensor %s: a hole before it: offset %s expected, %s found", spans[i].tensor.name,
-                                 tensor_size_text(cursor, x), tensor_size_text(spans[i].begin, y));
+            return stream_refuse(s, e, "tensor %s: a hole before it: offset %s expected, %s found",
+                                 spans[i].tensor.name, tensor_size_text(cursor, x),
+                                 tensor_size_text(spans[i].begin, y));
         cursor = spans[i].end;
     }
     return true;
@@ -354,7 +367,8 @@ static bool parse_metadata(struct blob *b, struct error *e)
 {
     b->kind = json_string_value(json_object_get(b->metadata, "assay.kind"));
     if (!b->kind) b->kind = "";
-    const json_t *record = json_object_get(b->metadata, "assay.record"), *lineage = json_object_get(b->metadata, "assay.lineage");
+    const json_t *record = json_object_get(b->metadata, "assay.record"),
+                 *lineage = json_object_get(b->metadata, "assay.lineage");
     if (record) {
         b->record = record_parse(json_string_value(record), json_string_length(record), "assay.record", e);
         if (!b->record) return error_prefix(e, "%s", b->source);
@@ -379,7 +393,7 @@ static bool read_metadata(const json_t *header, struct blob *b, char digest[65],
     bool ours = false;
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)stored, key, value) {
+    json_object_foreach ((json_t *)stored, key, value) {
         if (!json_is_string(value)) return blob_refuse(b, e, "__metadata__: a string expected as the value of %s", key);
         json_object_set(b->metadata, key, value);
         ours = ours || strncmp(key, "assay.", 6) == 0;
@@ -391,15 +405,20 @@ static bool read_metadata(const json_t *header, struct blob *b, char digest[65],
         char *rest;
         unsigned long major = *version >= '0' && *version <= '9' ? strtoul(version, &rest, 10) : 0;
         if (major != VERSION || (*rest && *rest != '.'))
-            return blob_refuse(b, e, "assay.version: %d expected, %.40s found; a newer assay may read it", VERSION, version);
+            return blob_refuse(b, e, "assay.version: %d expected, %.40s found; a newer assay may read it", VERSION,
+                               version);
     }
     const char *seal = blob_meta(b, "assay.seal"), *claimed = blob_meta(b, "assay.digest");
-    if (!seal || !claimed) return blob_refuse(b, e, "assay.%s is missing, though the file has other assay.* metadata", seal ? "digest" : "seal");
+    if (!seal || !claimed)
+        return blob_refuse(b, e, "assay.%s is missing, though the file has other assay.* metadata",
+                           seal ? "digest" : "seal");
     char expected[65];
     seal_text(b->metadata, expected);
     if (strcmp(seal, expected) != 0)
-        return blob_refuse(b, e, "the seal does not match: the metadata give %s, assay.seal says %.64s", expected, seal);
-    if (strlen(claimed) != 64) return blob_refuse(b, e, "assay.digest: 64 hexadecimal digits expected, %zu bytes found", strlen(claimed));
+        return blob_refuse(b, e, "the seal does not match: the metadata give %s, assay.seal says %.64s", expected,
+                           seal);
+    if (strlen(claimed) != 64)
+        return blob_refuse(b, e, "assay.digest: 64 hexadecimal digits expected, %zu bytes found", strlen(claimed));
     memcpy(digest, claimed, 65);
     json_object_del(b->metadata, "assay.digest");
     json_object_del(b->metadata, "assay.seal");
@@ -435,13 +454,15 @@ static json_t *read_header(struct blob_stream *s, bool *end, struct error *e)
     if (got < sizeof prefix) return stream_refuse(s, e, "8 bytes of header length expected, %d there", (int)got), NULL;
     for (int i = 7; i >= 0; i--) size = size << 8 | prefix[i];
     if (size > HEADER_MAX)
-        return stream_refuse(s, e, "a header of %s bytes announced, the limit is %s; is it a safetensors file?", tensor_size_text(size, a),
-                             tensor_size_text(HEADER_MAX, b)), NULL;
+        return stream_refuse(s, e, "a header of %s bytes announced, the limit is %s; is it a safetensors file?",
+                             tensor_size_text(size, a), tensor_size_text(HEADER_MAX, b)),
+               NULL;
     char *text = take(s, size, &got, e);
     if (!text) return NULL;
     json_t *header = NULL;
     if (got < size)
-        stream_refuse(s, e, "%s bytes of header expected, %s there", tensor_size_text(size, a), tensor_size_text(got, b));
+        stream_refuse(s, e, "%s bytes of header expected, %s there", tensor_size_text(size, a),
+                      tensor_size_text(got, b));
     else if (size == 0)
         stream_refuse(s, e, "a header that begins with '{' expected, 0 bytes of header found");
     else if (text[0] != '{')
@@ -464,7 +485,8 @@ static bool read_data(struct blob_stream *s, struct blob *b, const struct span *
         b->memory = memory;
         char x[32], y[32];
         if (got < size)
-            return stream_refuse(s, e, "%s bytes of %s expected, %s there", tensor_size_text(size, x), spans[i].tensor.name, tensor_size_text(got, y));
+            return stream_refuse(s, e, "%s bytes of %s expected, %s there", tensor_size_text(size, x),
+                                 spans[i].tensor.name, tensor_size_text(got, y));
         b->tensor[b->count] = spans[i].tensor;
         b->tensor[b->count++].data = memory->data;
     }
@@ -491,7 +513,8 @@ struct blob *blob_next(struct blob_stream *s, struct error *e)
     if (good) {
         blob_compute_digest(b);
         if (claimed[0] && strcmp(claimed, b->digest) != 0)
-            good = blob_refuse(b, e, "the digest does not match: the tensors give %s, assay.digest says %.64s", b->digest, claimed);
+            good = blob_refuse(b, e, "the digest does not match: the tensors give %s, assay.digest says %.64s",
+                               b->digest, claimed);
     }
     if (!good) {
         blob_free(b);
@@ -567,7 +590,8 @@ bool blob_expect_kind(const struct blob *b, const char *kinds, struct error *e)
         k += word;
         if (!*k) break;
     }
-    return blob_refuse(b, e, "kind %s expected, %s found", *kinds == '|' ? kinds + 1 : kinds, *b->kind ? b->kind : "a plain safetensors file");
+    return blob_refuse(b, e, "kind %s expected, %s found", *kinds == '|' ? kinds + 1 : kinds,
+                       *b->kind ? b->kind : "a plain safetensors file");
 }
 
 // ---- writing
@@ -636,7 +660,8 @@ static bool holds(const json_t *array, const json_t *entry)
     return false;
 }
 
-void blob_set_lineage(struct blob *b, const char *program, const json_t *options, const struct blob *const *inputs, int count)
+void blob_set_lineage(struct blob *b, const char *program, const json_t *options, const struct blob *const *inputs,
+                      int count)
 {
     json_t *lineage = json_array(), *digests = json_array();
     for (int i = 0; i < count; i++) {
@@ -680,7 +705,8 @@ static char *header_text(const struct blob *b, const struct tensor *const *order
 {
     json_t *metadata = json_copy(b->metadata);
     if (!json_object_get(metadata, "format")) json_object_set_new(metadata, "format", json_string("pt"));
-    if (!json_object_get(metadata, "assay.version")) json_object_set_new(metadata, "assay.version", json_sprintf("%d", VERSION));
+    if (!json_object_get(metadata, "assay.version"))
+        json_object_set_new(metadata, "assay.version", json_sprintf("%d", VERSION));
     json_object_set_new(metadata, "assay.digest", json_string(b->digest));
     char seal[65];
     seal_text(metadata, seal);

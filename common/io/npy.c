@@ -37,14 +37,16 @@ static const char *entry(const char *header, const char *key)
 
 static bool parse_descr(const char *at, struct tensor *t, struct error *e)
 {
-    if (!at || *at != '\'') return error_set(e, EXIT_INPUT, "a plain number type expected as descr; structured arrays are not read");
+    if (!at || *at != '\'')
+        return error_set(e, EXIT_INPUT, "a plain number type expected as descr; structured arrays are not read");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (strncmp(at + 1, types[i].descr, 3) == 0 && at[4] == '\'') {
             t->dtype = types[i].dtype;
             return true;
         }
     int length = (int)strcspn(at + 1, "'");
-    return error_set(e, EXIT_INPUT, "descr %.*s is not read; save it with .astype() as little-endian bool, int, uint or float",
+    return error_set(e, EXIT_INPUT,
+                     "descr %.*s is not read; save it with .astype() as little-endian bool, int, uint or float",
                      length > 20 ? 20 : length, at + 1);
 }
 
@@ -55,11 +57,13 @@ static bool parse_shape(const char *at, struct tensor *t, struct error *e)
     bool empty = false;
     for (t->rank = 0; at += strspn(at, " ,"), *at != ')'; t->rank++) {
         if (!isdigit((unsigned char)*at)) return error_set(e, EXIT_INPUT, "shape: a number of 0 or more expected");
-        if (t->rank == TENSOR_RANK_MAX) return error_set(e, EXIT_INPUT, "shape: at most %d dimensions expected", TENSOR_RANK_MAX);
+        if (t->rank == TENSOR_RANK_MAX)
+            return error_set(e, EXIT_INPUT, "shape: at most %d dimensions expected", TENSOR_RANK_MAX);
         uint64_t dim = 0;
         bool over = false;
         for (; isdigit((unsigned char)*at); at++)
-            over = over || __builtin_mul_overflow(dim, 10u, &dim) || __builtin_add_overflow(dim, (uint64_t)(*at - '0'), &dim);
+            over = over || __builtin_mul_overflow(dim, 10u, &dim) ||
+                   __builtin_add_overflow(dim, (uint64_t)(*at - '0'), &dim);
         over = over || dim > INT64_MAX || (dim > 0 && __builtin_mul_overflow(bytes, dim, &bytes)) || bytes > INT64_MAX;
         if (over) return error_set(e, EXIT_INPUT, "shape: the product of the dimensions overflows");
         empty = empty || dim == 0;
@@ -83,7 +87,8 @@ static bool read_array(struct bytes *b, struct tensor *t, struct error *e)
     if (!bytes_take(b, head, 10, e)) return false;
     if (memcmp(head, magic, sizeof magic) != 0)
         return error_set(e, EXIT_INPUT, "%s: a .npy file expected; its magic number is missing", name);
-    if (head[6] < 1 || head[6] > 3) return error_set(e, EXIT_INPUT, "%s: version 1 to 3 expected, %d found", name, head[6]);
+    if (head[6] < 1 || head[6] > 3)
+        return error_set(e, EXIT_INPUT, "%s: version 1 to 3 expected, %d found", name, head[6]);
     size_t length = (size_t)(head[8] | head[9] << 8), at = 10;
     if (head[6] > 1) {
         if (!bytes_take(b, head + 10, 2, e)) return false;
@@ -91,7 +96,8 @@ static bool read_array(struct bytes *b, struct tensor *t, struct error *e)
         at = 12;
     }
     if (length > HEADER_MAX)
-        return error_set(e, EXIT_INPUT, "%s: a header of %zu bytes announced, the limit is %d", name, length, HEADER_MAX);
+        return error_set(e, EXIT_INPUT, "%s: a header of %zu bytes announced, the limit is %d", name, length,
+                         HEADER_MAX);
     char *header = memory_zero(length + 1);
     bool good = bytes_take(b, header, length, e) && (parse_header(header, t, e) || error_prefix(e, "%s", name));
     free(header);
@@ -100,8 +106,8 @@ static bool read_array(struct bytes *b, struct tensor *t, struct error *e)
     int64_t there = bytes_size(b) - (int64_t)(at + length);
     char shape[128];
     if (there < 0 || (uint64_t)there != tensor_bytes(t))
-        return error_set(e, EXIT_INPUT, "%s: %zu bytes of %s %s expected, %lld there", name, tensor_bytes(t), dtype_name(t->dtype),
-                         tensor_shape_text(t, shape), (long long)there);
+        return error_set(e, EXIT_INPUT, "%s: %zu bytes of %s %s expected, %lld there", name, tensor_bytes(t),
+                         dtype_name(t->dtype), tensor_shape_text(t, shape), (long long)there);
     t->data = memory_take(there ? (size_t)there : 1);
     return bytes_take(b, t->data, (size_t)there, e);
 }
@@ -148,7 +154,11 @@ bool npy_write(const struct tensor *t, const char *path, struct error *e)
     char header[512];
     int at = snprintf(header, sizeof header, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
     for (int i = 0; i < t->rank; i++)
-        at += snprintf(header + at, sizeof header - (size_t)at, t->rank == 1 ? "%lld," : i ? ", %lld" : "%lld", (long long)t->dim[i]);
+        at += snprintf(header + at, sizeof header - (size_t)at,
+                       t->rank == 1 ? "%lld,"
+                       : i          ? ", %lld"
+                                    : "%lld",
+                       (long long)t->dim[i]);
     at += snprintf(header + at, sizeof header - (size_t)at, "), }");
     while ((10 + at + 1) % ALIGNMENT) header[at++] = ' ';
     header[at++] = '\n';
@@ -156,7 +166,8 @@ bool npy_write(const struct tensor *t, const char *path, struct error *e)
     memcpy(prefix, magic, sizeof magic);
 
     struct out *o = out_open(path, true, e);
-    bool good = o && out_write(o, prefix, sizeof prefix, e) && out_write(o, header, (size_t)at, e) && out_write(o, data, size, e);
+    bool good = o && out_write(o, prefix, sizeof prefix, e) && out_write(o, header, (size_t)at, e) &&
+                out_write(o, data, size, e);
     if (good)
         good = out_close(o, e);
     else if (o)

@@ -109,7 +109,8 @@ static const char *const font[] = {
 
 struct picture *picture_new(int width, int height, int channels, unsigned char shade)
 {
-    BUG_IF(width < 1 || height < 1 || (channels != 1 && channels != 3), "picture %d x %d x %d", width, height, channels);
+    BUG_IF(width < 1 || height < 1 || (channels != 1 && channels != 3), "picture %d x %d x %d", width, height,
+           channels);
     struct picture *p = memory_zero(sizeof *p);
     size_t size = (size_t)width * (size_t)height * (size_t)channels;
     *p = (struct picture){width, height, channels, memory_take(size)};
@@ -173,8 +174,8 @@ static void draw_label(struct picture *p, int x, int y, int width, const char *t
 
 struct picture *picture_of_grid(const struct picture_grid *g, const struct picture_cell *cell, int64_t count)
 {
-    BUG_IF(g->columns < 1 || g->scale < 1 || (g->channels != 1 && g->channels != 3), "grid of %d columns, scale %d, %d channels",
-           g->columns, g->scale, g->channels);
+    BUG_IF(g->columns < 1 || g->scale < 1 || (g->channels != 1 && g->channels != 3),
+           "grid of %d columns, scale %d, %d channels", g->columns, g->scale, g->channels);
     enum { GAP = 4, FRAME = 2 };
     bool labels = false, colour = g->channels == 3;
     for (int64_t i = 0; i < count; i++) {

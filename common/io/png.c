@@ -29,9 +29,11 @@ struct picture *png_picture_decode(const void *bytes, size_t count, const char *
     else if (image.format & PNG_FORMAT_FLAG_ALPHA)
         error_set(e, EXIT_INPUT, "%s: grey or RGB expected, an alpha channel found", name);
     else if (image.width > SIDE_MAX || image.height > SIDE_MAX)
-        error_set(e, EXIT_INPUT, "%s: at most %d pixels a side expected, %u x %u found", name, SIDE_MAX, image.width, image.height);
+        error_set(e, EXIT_INPUT, "%s: at most %d pixels a side expected, %u x %u found", name, SIDE_MAX, image.width,
+                  image.height);
     else if (pixels / 8 > (uint64_t)count * DEFLATE_RATIO)  // a palette's pixel may be one bit
-        error_set(e, EXIT_INPUT, "%s: %u x %u pixels expected, %zu bytes cannot hold them", name, image.width, image.height, count);
+        error_set(e, EXIT_INPUT, "%s: %u x %u pixels expected, %zu bytes cannot hold them", name, image.width,
+                  image.height, count);
     else {
         p = picture_new((int)image.width, (int)image.height, channels, 0);
         image.format = channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY;

@@ -24,7 +24,8 @@ void record_set(json_t *record, const char *path, json_t *value)
     json_t *at = record;
     for (const char *dot; (dot = strchr(path, '.')); path = dot + 1) {
         char key[256];
-        BUG_IF(dot == path || dot - path >= (long)sizeof key, "record path with a part of %ld bytes", (long)(dot - path));
+        BUG_IF(dot == path || dot - path >= (long)sizeof key, "record path with a part of %ld bytes",
+               (long)(dot - path));
         memcpy(key, path, (size_t)(dot - path));
         key[dot - path] = 0;
         json_t *next = json_object_get(at, key);
@@ -125,7 +126,7 @@ const char **record_keys(const json_t *object, size_t *count)
     const char *key;
     json_t *value;
     *count = 0;
-    json_object_foreach((json_t *)object, key, value) keys[(*count)++] = key;
+    json_object_foreach ((json_t *)object, key, value) keys[(*count)++] = key;
     qsort(keys, *count, sizeof *keys, by_text);
     return keys;
 }

@@ -208,7 +208,8 @@ static void round_trip(void **state)
 static void every_type(void **state)
 {
     (void)state;
-    static const unsigned char raw[16] = {0x00, 0x3c, 0x00, 0xbc, 0x01, 0x00, 0xff, 0x7b, 0x00, 0x80, 0x00, 0xfc, 0, 0, 0, 0x40};
+    static const unsigned char raw[16] = {0x00, 0x3c, 0x00, 0xbc, 0x01, 0x00, 0xff, 0x7b,
+                                          0x00, 0x80, 0x00, 0xfc, 0,    0,    0,    0x40};
     struct blob *b = blob_new(NULL);
     for (int d = 0; d < DTYPES; d++) {
         int64_t dim[2] = {1, (int64_t)(sizeof raw / dtype_size((enum dtype)d))};
@@ -262,7 +263,8 @@ static void malformed(void **state)
         {"{\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1.0]}}", 1, "two integers"},
         {"{\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,99999999999999999999]}}", 1, "JSON expected"},
         {"{\"t\":{\"dtype\":\"F4096\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "F4096 is unknown"},
-        {"{\"t\":{\"dtype\":\"F8_E4M3\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "F8_E4M3 is known but not supported"},
+        {"{\"t\":{\"dtype\":\"F8_E4M3\",\"shape\":[1],\"data_offsets\":[0,1]}}", 1,
+         "F8_E4M3 is known but not supported"},
         {"{\"t\":{\"dtype\":\"C64\",\"shape\":[1],\"data_offsets\":[0,8]}}", 8, "C64 is known but not supported"},
         {"{\"t\":{\"dtype\":7,\"shape\":[1],\"data_offsets\":[0,1]}}", 1, "a string expected as its dtype"},
         {"{\"t\":{\"dtype\":\"U8\",\"shape\":[-1],\"data_offsets\":[0,1]}}", 1, "dimension 0"},
@@ -273,28 +275,37 @@ static void malformed(void **state)
         {"{\"t\":{\"dtype\":\"U8\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, "overflows"},
         {"{\"t\":{\"dtype\":\"F32\",\"shape\":[0,4294967296,4294967296],\"data_offsets\":[0,0]}}", 0, "overflows"},
         {"{\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,0]}}", 1, "before they begin"},
-        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "F32 [2] takes 8 bytes, its data_offsets hold 4"},
+        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4,
+         "F32 [2] takes 8 bytes, its data_offsets hold 4"},
         {"{\"t\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,0]}}", 0, "takes 4 bytes"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 3, "a hole before it: offset 0 expected, 1 found"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}",
+        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[1,3]}}", 3,
+         "a hole before it: offset 0 expected, 1 found"},
+        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+         "offsets\":[1,3]}}",
          3, "u: overlaps t"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}",
+        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+         "offsets\":[0,2]}}",
          2, "u: overlaps t"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[3,5]}}",
+        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"u\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+         "offsets\":[3,5]}}",
          5, "u: a hole before it"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"u\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[1,1]}}",
+        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"u\":{\"dtype\":\"U8\",\"shape\":[0],\"data_"
+         "offsets\":[1,1]}}",
          2, "overlaps"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}",
+        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},\"t\":{\"dtype\":\"U8\",\"shape\":[2],\"data_"
+         "offsets\":[0,2]}}",
          2, "duplicate"},
         {"{\"t\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]}}", 2, "duplicate"},
         {"{\"__metadata__\":{\"a\":\"1\",\"a\":\"1\"}}", 0, "duplicate"},
-        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2000],\"data_offsets\":[0,2000]}}", 1500, "2 000 bytes of t expected, 1 500 there"},
+        {"{\"t\":{\"dtype\":\"U8\",\"shape\":[2000],\"data_offsets\":[0,2000]}}", 1500,
+         "2 000 bytes of t expected, 1 500 there"},
         {"{\"t\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]}}", 2, "more bytes follow"},
         {"{\"__metadata__\":3}", 0, "an object of strings"},
         {"{\"__metadata__\":{\"a\":3}}", 0, "a string expected as the value of a"},
         {"{\"__metadata__\":{\"assay.kind\":\"model\"}}", 0, "assay.seal is missing"},
         {"{\"__metadata__\":{\"assay.seal\":\"00\"}}", 0, "assay.digest is missing"},
-        {"{\"__metadata__\":{\"assay.version\":\"2\",\"assay.kind\":\"model\"}}", 0, "assay.version: 1 expected, 2 found"},
+        {"{\"__metadata__\":{\"assay.version\":\"2\",\"assay.kind\":\"model\"}}", 0,
+         "assay.version: 1 expected, 2 found"},
         {"{\"__metadata__\":{\"assay.version\":\"11\"}}", 0, "assay.version"},
         {"{\"__metadata__\":{\"assay.version\":\"one\"}}", 0, "assay.version"},
     };
@@ -326,7 +337,8 @@ static void legal(void **state)
         {"{\"t\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}", 4, 1},
         {"{\"t\":{\"dtype\":\"F32\",\"shape\":[2,0,3],\"data_offsets\":[0,0]}}", 0, 1},
         // Not aligned, not in order, a field nobody knows: the reference reader takes it, so do we.
-        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[1,5],\"new\":[1]},\"u\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},"
+        {"{\"t\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[1,5],\"new\":[1]},\"u\":{\"dtype\":\"U8\","
+         "\"shape\":[1],\"data_offsets\":[0,1]},"
          "\"v\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[1,1]}}",
          5, 3},
     };
@@ -527,7 +539,8 @@ static void length_like_gzip(void **state)
 static void claims_cost_nothing(void **state)
 {
     (void)state;
-    struct bytes f = file_of("{\"t\":{\"dtype\":\"U8\",\"shape\":[4398046511104],\"data_offsets\":[0,4398046511104]}}", 100);
+    struct bytes f =
+        file_of("{\"t\":{\"dtype\":\"U8\",\"shape\":[4398046511104],\"data_offsets\":[0,4398046511104]}}", 100);
     struct bytes g = packed(f);
     fflush(NULL);
     pid_t child = fork();
@@ -628,11 +641,21 @@ static void many_headers_in_the_limit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(check_values),     cmocka_unit_test(round_trip),       cmocka_unit_test(every_type),
-        cmocka_unit_test(malformed),        cmocka_unit_test(legal),            cmocka_unit_test(versions),
-        cmocka_unit_test(damaged),          cmocka_unit_test(damaged_gzip),     cmocka_unit_test(streams),
-        cmocka_unit_test(length_like_gzip), cmocka_unit_test(claims_cost_nothing), cmocka_unit_test(large),
-        cmocka_unit_test(lineage_of_inputs), cmocka_unit_test(write_errors),    cmocka_unit_test(many_headers_in_the_limit),
+        cmocka_unit_test(check_values),
+        cmocka_unit_test(round_trip),
+        cmocka_unit_test(every_type),
+        cmocka_unit_test(malformed),
+        cmocka_unit_test(legal),
+        cmocka_unit_test(versions),
+        cmocka_unit_test(damaged),
+        cmocka_unit_test(damaged_gzip),
+        cmocka_unit_test(streams),
+        cmocka_unit_test(length_like_gzip),
+        cmocka_unit_test(claims_cost_nothing),
+        cmocka_unit_test(large),
+        cmocka_unit_test(lineage_of_inputs),
+        cmocka_unit_test(write_errors),
+        cmocka_unit_test(many_headers_in_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,7 +116,8 @@ static void unfit_pictures(void **state)
         memcpy(file + 41, "\x35\xaf\x06\x1e", 4);
         struct error e = {0};
         assert_null(png_picture_decode(file, 45, "picture", &e));
-        if (e.status != EXIT_INPUT || !strstr(e.text, cases[i].reason)) fail_msg("%s expected, %s found", cases[i].reason, e.text);
+        if (e.status != EXIT_INPUT || !strstr(e.text, cases[i].reason))
+            fail_msg("%s expected, %s found", cases[i].reason, e.text);
     }
     struct error e = {0};
     assert_null(png_picture_decode("GIF89a", 6, "picture", &e));
@@ -133,9 +134,9 @@ static void grids(void **state)
     struct picture_grid g = {.channels = 1, .height = 2, .width = 2, .columns = 3, .scale = 2};
     struct picture *p = picture_of_grid(&g, cell, 5);
     assert_true(p->channels == 1 && p->width == 3 * 12 && p->height == 2 * 12);
-#define AT(x, y) p->pixel[(y) * p->width + (x)]
+#define AT(x, y) p->pixel[(y)*p->width + (x)]
     assert_true(AT(4, 4) == 0 && AT(5, 5) == 0 && AT(6, 4) == 255 && AT(4, 6) == 128 && AT(7, 7) == 0);  // NaN is black
-    assert_true(AT(16, 4) == 0 && AT(18, 4) == 255 && AT(16, 6) == 64 && AT(18, 6) == 191);                // clamped
+    assert_true(AT(16, 4) == 0 && AT(18, 4) == 255 && AT(16, 6) == 64 && AT(18, 6) == 191);              // clamped
     assert_true(AT(4, 16) == 0 && AT(16, 16) == 255 && AT(0, 0) == 255);
     picture_free(p);
 
@@ -231,7 +232,8 @@ static void unfit_arrays(void **state)
         store(file, 10 + strlen(cases[i].header) + 16);
         struct error e = {0};
         assert_null(npy_read(path, &e));
-        if (e.status != EXIT_INPUT || !strstr(e.text, cases[i].reason)) fail_msg("%s expected, %s found", cases[i].reason, e.text);
+        if (e.status != EXIT_INPUT || !strstr(e.text, cases[i].reason))
+            fail_msg("%s expected, %s found", cases[i].reason, e.text);
         assert_memory_equal(e.text, path, strlen(path));
     }
     float data[4] = {0};
@@ -252,7 +254,7 @@ static void unfit_arrays(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pictures_come_back), cmocka_unit_test(unfit_pictures),   cmocka_unit_test(grids),
+        cmocka_unit_test(pictures_come_back),   cmocka_unit_test(unfit_pictures),   cmocka_unit_test(grids),
         cmocka_unit_test(every_letter_differs), cmocka_unit_test(arrays_come_back), cmocka_unit_test(unfit_arrays),
     };
     return cmocka_run_group_tests(tests, make_path, drop_path);

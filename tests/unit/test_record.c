@@ -28,8 +28,9 @@ static void paths(void **state)
     record_real(r, "metrics.loss", NAN);
     record_set(r, "metrics.curve", json_pack("[f, f]", .5, 2.));
     record_note(r, "%d images of %s", 7, "a set");
-    assert_text(r, "{\"config\":{\"arch\":\"conv 32 3 | relu\",\"epochs\":3},\"metrics\":{\"curve\":[0.5,2.0],\"loss\":null,"
-                   "\"robust\":{\"pgd\":{\"eps_0p1\":{\"accuracy\":0.25}}}},\"notes\":[\"7 images of a set\"]}");
+    assert_text(
+        r, "{\"config\":{\"arch\":\"conv 32 3 | relu\",\"epochs\":3},\"metrics\":{\"curve\":[0.5,2.0],\"loss\":null,"
+           "\"robust\":{\"pgd\":{\"eps_0p1\":{\"accuracy\":0.25}}}},\"notes\":[\"7 images of a set\"]}");
     double value;
     assert_true(record_get_real(r, "metrics.robust.pgd.eps_0p1.accuracy", &value) && value == .25);
     assert_true(record_get_real(r, "config.epochs", &value) && value == 3);
@@ -67,18 +68,26 @@ static void epsilons(void **state)
     static const struct {
         double eps;
         const char *key;
-    } cases[] = {{.1, "eps_0p1"},  {8. / 255, "eps_0p0313725"}, {1, "eps_1"},     {.30000000000000004, "eps_0p3"},
-                 {0, "eps_0"},     {12.5, "eps_12p5"},          {1e-5, "eps_1e-5"}, {2. / 3, "eps_0p666667"}};
+    } cases[] = {{.1, "eps_0p1"}, {8. / 255, "eps_0p0313725"}, {1, "eps_1"},       {.30000000000000004, "eps_0p3"},
+                 {0, "eps_0"},    {12.5, "eps_12p5"},          {1e-5, "eps_1e-5"}, {2. / 3, "eps_0p666667"}};
     char key[32];
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) assert_string_equal(record_eps_key(cases[i].eps, key), cases[i].key);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_string_equal(record_eps_key(cases[i].eps, key), cases[i].key);
 }
 
 static void dumps(void **state)
 {
     (void)state;
     static const char *const same[] = {
-        "{}", "[]", "null", "[true,false,null]", "{\"a\":1,\"b\":{\"c\":[1,2.5,-3]}}", "[0.1,1e-300,1.7976931348623157e308,5.0]",
-        "[9223372036854775807,-9223372036854775808]", "[\"\\u0001 \\\" \\\\ / caf\u00e9\"]", "[4.9406564584124654e-324]",
+        "{}",
+        "[]",
+        "null",
+        "[true,false,null]",
+        "{\"a\":1,\"b\":{\"c\":[1,2.5,-3]}}",
+        "[0.1,1e-300,1.7976931348623157e308,5.0]",
+        "[9223372036854775807,-9223372036854775808]",
+        "[\"\\u0001 \\\" \\\\ / caf\u00e9\"]",
+        "[4.9406564584124654e-324]",
     };
     for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
         json_t *v = json_loads(same[i], JSON_DECODE_ANY, NULL);
@@ -119,7 +128,7 @@ static void parsing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(paths), cmocka_unit_test(rates), cmocka_unit_test(epsilons),
+        cmocka_unit_test(paths), cmocka_unit_test(rates),   cmocka_unit_test(epsilons),
         cmocka_unit_test(dumps), cmocka_unit_test(parsing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

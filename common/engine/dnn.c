@@ -59,7 +59,8 @@ static dnnl_memory_desc_t describe(int rank, const dnnl_dims_t dim, dnnl_format_
     return d;
 }
 
-static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_kind kind, dnnl_primitive_desc_t hint)
+static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_kind kind,
+                                           dnnl_primitive_desc_t hint)
 {
     const struct dnn_shape *s = &c->shape;
     const dnnl_dims_t strides = {s->stride, s->stride}, padding = {s->padding, s->padding};
@@ -103,7 +104,8 @@ static void create(struct dnn_conv *c)
     dnnl_primitive_desc_t forward = NULL;  // the library wants to see it before either gradient
     if (c->kind != DNN_FORWARD) forward = describe_conv(c, DNN_FORWARD, NULL);
     dnnl_primitive_desc_t p = describe_conv(c, c->kind, forward);
-    c->weights = *dnnl_primitive_desc_query_md(p, c->kind == DNN_DW ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+    const dnnl_query_t weights = c->kind == DNN_DW ? dnnl_query_diff_weights_md : dnnl_query_weights_md;
+    c->weights = *dnnl_primitive_desc_query_md(p, weights, 0);
     c->scratch = *dnnl_primitive_desc_query_md(p, dnnl_query_scratchpad_md, 0);
     CHECK(dnnl_primitive_create(&c->conv, p));
     CHECK(dnnl_primitive_desc_destroy(p));
@@ -303,19 +305,22 @@ static void check_pool(int height, int width, int k)
     BUG_IF(k < 1 || k > 16 || k > height || k > width, "pooling %d x %d by %d (an index is one byte)", height, width, k);
 }
 
-void dnn_pool_argmax(const float *x, int n, int height, int width, int channels, int k, float *y, unsigned char *index)
+void dnn_pool_argmax(const float *x, int n, int height, int width, int channels, int k, float *y,
+                     unsigned char *index)
 {
     check_pool(height, width, k);
     loops()->pool_argmax(x, n, height, width, channels, k, y, index);
 }
 
-void dnn_pool_gather(const float *x, const unsigned char *index, int n, int height, int width, int channels, int k, float *y)
+void dnn_pool_gather(const float *x, const unsigned char *index, int n, int height, int width, int channels, int k,
+                     float *y)
 {
     check_pool(height, width, k);
     loops()->pool_gather(x, index, n, height, width, channels, k, y);
 }
 
-void dnn_pool_scatter(const float *v, const unsigned char *index, int n, int height, int width, int channels, int k, float *dx)
+void dnn_pool_scatter(const float *v, const unsigned char *index, int n, int height, int width, int channels, int k,
+                      float *dx)
 {
     check_pool(height, width, k);
     loops()->pool_scatter(v, index, n, height, width, channels, k, dx);

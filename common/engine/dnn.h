@@ -35,11 +35,15 @@ void dnn_conv_unpack(const struct dnn_conv *c, const float *packed, float *weigh
 // FORWARD: x, packed w, bias -> y.  DX: y is dy, -> x.  DW: x, y = dy -> packed w and, with bias, bias.
 void dnn_conv_run(const struct dnn_conv *c, float *x, float *packed, float *bias, float *y, void *scratch);
 
-// Max pooling k x k (stride k), channels-last, n examples; index: position in the window (0 .. k k - 1), first maximum wins, a NaN counts as one.
+// Max pooling k x k (stride k), channels-last, n examples; index: position in the window (0 .. k k - 1), the first
+// maximum wins, a NaN counts as one.
 // k is at most 16. Rows and columns that no window covers are ignored; scatter leaves zeros there.
-void dnn_pool_argmax(const float *x, int n, int height, int width, int channels, int k, float *y, unsigned char *index);  // y or index may be NULL
-void dnn_pool_gather(const float *x, const unsigned char *index, int n, int height, int width, int channels, int k, float *y);
-void dnn_pool_scatter(const float *v, const unsigned char *index, int n, int height, int width, int channels, int k, float *dx);
+void dnn_pool_argmax(const float *x, int n, int height, int width, int channels, int k, float *y,
+                     unsigned char *index);  // y or index may be NULL
+void dnn_pool_gather(const float *x, const unsigned char *index, int n, int height, int width, int channels, int k,
+                     float *y);
+void dnn_pool_scatter(const float *v, const unsigned char *index, int n, int height, int width, int channels, int k,
+                      float *dx);
 
 // [C, H*W] <-> [H*W, C] for n examples.
 void dnn_to_channels_last(const float *x, int n, int channels, int positions, float *y);

@@ -376,10 +376,12 @@ static void narrow_forward(const struct dnn_shape *s, const float *x, const floa
                 const int width = O - o, across = s->stride * C;
                 int q = 0;
                 for (; q + AHEAD <= Q; q += AHEAD) {
-                    if (width >= STEP) forward_block(s, from + q * across, line, w + o, panels, b, relu, to + q * O, AHEAD, STEP);
-                    else forward_block(s, from + q * across, line, w + o, panels, b, relu, to + q * O, AHEAD, width);
+                    const float *first = from + q * across;
+                    if (width >= STEP) forward_block(s, first, line, w + o, panels, b, relu, to + q * O, AHEAD, STEP);
+                    else forward_block(s, first, line, w + o, panels, b, relu, to + q * O, AHEAD, width);
                 }
-                for (; q < Q; q++) forward_block(s, from + q * across, line, w + o, panels, b, relu, to + q * O, 1, width);
+                for (; q < Q; q++)
+                    forward_block(s, from + q * across, line, w + o, panels, b, relu, to + q * O, 1, width);
             }
         x += (int64_t)s->height * s->width * C;
         y += (int64_t)s->out_height * Q * O;

@@ -383,7 +383,7 @@ static inline void values_free(double **value, int count) {
 
 // ---- running
 
-enum { GUARD = 256 };  // bytes before and after every buffer an executor is given
+enum { GUARD = 264 };  // bytes before and after every buffer an executor is given, which so is aligned for a double and no more
 
 struct guarded {
     unsigned char *at;

@@ -14,6 +14,7 @@ enum {
     BLOCK_N = 480,  // BLOCK_K x BLOCK_N of B, BLOCK_M x BLOCK_K of A and their part of C the second
     BLOCK_M = 256,
     SLACK = 8,      // rows a gathered A may have beyond: its last tile is stored as if it were full
+    SOME = 96,      // columns that do not repay the gathering of A
     FEW = 40,       // at most as many rows use B too seldom to repay its packing,
     FEWER = 8,      // though so few as these want it read in order, once, whatever the cost
 };
@@ -79,8 +80,14 @@ static void multiply(const struct product *p, int64_t begin, int64_t k, struct g
         struct gemm_block g = {.m = least(rows, p->m - i), .k = k, .a = p->a, .b = b, .ldc = p->ldc,
                                .add = begin > 0 || p->tail->add, .relu = last && p->tail->relu};
         g.a.at += i * g.a.row + begin * g.a.col;
-        if (g.a.row == 1 && g.a.col != 1 && to - from > 2 * GEMM_STRIP) p->kern->gather(&g, p->room);
-        for (int64_t j = from; j < to; j += g.columns) {
+        if (g.a.row == 1 && g.a.col != 1 && to - from > SOME) p->kern->gather(&g, p->room);
+        // Rows that lie far apart defeat the machine's own prefetching: each call fetches a share of the next block's.
+        int64_t share = 0;
+        if (!last && g.a.col == 1 && p->m <= BLOCK_M) {
+            const int64_t calls = (to - from) / (GEMM_STRIP * p->kern->strips) + 1;
+            share = (k / calls + GEMM_STRIP) / GEMM_STRIP * GEMM_STRIP;
+        }
+        for (int64_t j = from, soon = 0; j < to; j += g.columns, soon += share) {
             const int64_t left = (to - j + GEMM_STRIP - 1) / GEMM_STRIP;
             // Four strips are two pairs: one alone has too few sums to hide their latency.
             const int64_t strips = left == 4 && p->kern->strips == 3 ? 2 : least(left, p->kern->strips);
@@ -88,6 +95,8 @@ static void multiply(const struct product *p, int64_t begin, int64_t k, struct g
             g.c = p->c + i * p->ldc + j;
             g.bias = last && p->tail->bias ? p->tail->bias + j : NULL;
             g.next = j + g.columns < to ? g.b.at + strips * b.strip : NULL;
+            g.soon = k + soon;
+            g.share = least(share, k - soon);
             p->kern->block(&g);
             g.b.at += strips * b.strip;
         }

@@ -18,7 +18,12 @@ enum { WIDTH = 8, ROWS = 6, STRIPS = 1 };
 #else
 enum { WIDTH = 4, ROWS = 2, STRIPS = 1 };
 #endif
-enum { SQUARE = WIDTH == 16 ? 16 : 4, LANES = GEMM_STRIP / WIDTH, VECTORS = STRIPS * LANES };
+enum {
+    LANES = GEMM_STRIP / WIDTH,           // vectors of a strip
+    VECTORS = STRIPS * LANES,
+    SQUARE = WIDTH == 16 ? 16 : 4,        // columns that pack_square turns
+    LINE = 16,                            // of the cache, in floats
+};
 
 typedef float vec __attribute__((vector_size(4 * WIDTH)));
 typedef float loose_vec __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
@@ -152,6 +157,8 @@ static void block(const struct gemm_block *g)
 
     for (int64_t i = 0; i < g->m; i += rows) {
         rows = next_tile(g->m - i);
+        for (int64_t line = 0; line < g->share; line += LINE)
+            for (int64_t r = 0; r < rows; r++) __builtin_prefetch(a + r * g->a.row + g->soon + line, 0, 2);
         tiles[strips - 1][rows - 1](g, a, g->c + i * g->ldc, ahead);
         a += g->tile ? g->tile : rows * g->a.row;
         ahead = g->next && ++fetched < strips ? ahead + g->b.strip : 0;  // a strip a tile
@@ -179,7 +186,7 @@ static void gather(struct gemm_block *g, float *room)
     }
 }
 
-// 4 k by a vector of columns, which lie `col` apart, each contiguous in k: every lane of four turns a 4 x 4 square.
+// 4 k by SQUARE columns, which lie `col` apart, each contiguous in k: every lane of four turns a 4 x 4 square.
 INLINE void pack_square(float *strip, const float *b, int64_t col)
 {
 #if defined ISA_avx512

@@ -19,6 +19,7 @@ struct gemm_block {
     int columns;             // 1 .. GEMM_STRIP * gemm_kernel.strips
     struct gemm_matrix a;
     int64_t tile;            // from tile to tile of a gathered A, otherwise 0
+    int64_t soon, share;     // fetch `share` floats of every row of A from a.at + `soon` on: the next block's
     struct gemm_strips b;
     const float *next;       // the strips of the next call, or NULL
     float *c;

@@ -571,7 +571,7 @@ void arch_free(struct arch *a) {
 
 void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state) {
     memset(theta, 0, (size_t)a->size * sizeof *theta);
-    memset(state, 0, (size_t)a->state_size * sizeof *state);
+    if (a->states) memset(state, 0, (size_t)a->state_size * sizeof *state);
     for (int i = 0; i < a->count; i++) {
         const struct arch_tensor *t = &a->param[i];
         float *p = theta + t->offset;

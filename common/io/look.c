@@ -318,7 +318,7 @@ static char *value_text(const struct tensor *t, int64_t i, char out[32])
 
 bool look_values(const struct tensor *t, struct out *o, struct error *e)
 {
-    int64_t count = tensor_count(t), row = t->rank ? t->dim[t->rank - 1] : 1;
+    int64_t count = tensor_count(t), row = t->rank > 1 ? t->dim[t->rank - 1] : 1;
     char text[40];
     for (int64_t i = 0; i < count; i++) {
         value_text(t, i, text);

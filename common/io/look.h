@@ -22,7 +22,8 @@ struct look_statistics look_statistics_of(const struct tensor *t);
 bool look_statistics(const struct blob *b, const char *names, struct out *o, struct error *e);
 json_t *look_statistics_json(const struct blob *b, const char *names);
 
-// A line for each row of the last dimension; integers exactly, floats by their shortest text.
+// A line for each row of the last dimension, for each value of a list; integers exactly, floats by their
+// shortest text.
 bool look_values(const struct tensor *t, struct out *o, struct error *e);
 
 // Says where the tensors differ by more than `tolerance` (NaN equals NaN alone). *same: nowhere. Metadata are

@@ -18,7 +18,6 @@
 
 enum {
     CHUNK = 16,
-    LANES = 8,          // of a sum over a ROW register
     ROOM = 8192,        // floats of a block in all FULL registers
     SMALL = 2048,       // an example with fewer elements is strung together with others even where that copies loads
     NARROW = 256,       // the least width of a piece of a row
@@ -131,6 +130,7 @@ void vec_prepare(struct vec_program *p) {
         used[s] = p->last[out] >= 0 || !(p->kind[out] & VEC_ROW);
         if (s >= p->slots[p->kind[out]]) p->slots[p->kind[out]] = s + 1;
     }
+    p->room = ROOM / (p->slots[VEC_FULL] ? p->slots[VEC_FULL] : 1);
     free(defined);
     free(taken);
 }
@@ -152,7 +152,7 @@ struct place {
 };
 
 struct sum {
-    double *total;   // [width], or [LANES] for a ROW register
+    double *total;   // [width], or [VEC_LANES] for one column
     float *partial;  // [width]
 };
 
@@ -172,21 +172,21 @@ struct run {
 static size_t aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
 static int64_t piece_width(const struct vec_program *p, int64_t cols) {
-    int64_t width = ROOM / (p->slots[VEC_FULL] ? p->slots[VEC_FULL] : 1) & -64;
-    if (width < NARROW) width = NARROW;
+    const int64_t width = p->room < NARROW ? NARROW : p->room & -64;
     return p->row_ops || cols <= 2 * width ? cols : width;
 }
 
 static int64_t block_rows(const struct vec_program *p, int64_t width) {
-    int64_t rows = ROOM / ((p->slots[VEC_FULL] ? p->slots[VEC_FULL] : 1) * (width ? width : 1));
-    return rows < 1 ? 1 : rows > CHUNK ? rows & -CHUNK : rows;
+    if (width >= p->room) return 1;
+    const int rows = p->room / (int)(width ? width : 1);
+    return rows > CHUNK ? rows & -CHUNK : rows;
 }
 
-// Lays the scratch out for pieces of at most `widest` columns, this one of `width`; returns its size. With a
-// NULL base it only measures.
-static size_t lay_out(const struct vec_program *p, int64_t widest, int64_t width, char *base, struct place *place,
+// Lays the scratch out for blocks of `block` rows and pieces of at most `widest` columns, this one of `width`;
+// returns its size. With a NULL base it only measures.
+static size_t lay_out(const struct vec_program *p, size_t block, int64_t widest, int64_t width, char *base, struct place *place,
                       struct sum *sum) {
-    size_t cols = (size_t)widest, block = (size_t)block_rows(p, widest);
+    size_t cols = (size_t)widest;
     const size_t floats[4] = {[VEC_ONE] = 1, [VEC_ROW] = block, [VEC_COL] = cols, [VEC_FULL] = block * cols};
     const int64_t stride[4] = {[VEC_ROW] = 1, [VEC_FULL] = width};
     size_t at[4], end = 0;
@@ -202,7 +202,7 @@ static size_t lay_out(const struct vec_program *p, int64_t widest, int64_t width
     for (int i = 0; i < p->stores; i++) {
         if (p->store[i].kind == VEC_STORE || !(p->kind[p->store[i].reg] & VEC_ROW)) continue;
         bool full = p->kind[p->store[i].reg] == VEC_FULL;
-        size_t n = full ? cols : LANES;
+        size_t n = full && cols > VEC_LANES ? cols : VEC_LANES;
         if (base) {
             sum[i].total = (double *)(base + end);
             sum[i].partial = (float *)(base + end + aligned(n * sizeof(double)));
@@ -218,7 +218,8 @@ static size_t head_bytes(const struct vec_program *p) {
 
 // 63 bytes more, so that the caller's alignment does not matter.
 size_t vec_scratch(const struct vec_program *p, int64_t cols) {
-    return 63 + head_bytes(p) + lay_out(p, piece_width(p, cols), 0, NULL, NULL, NULL);
+    const int64_t widest = piece_width(p, cols);
+    return 63 + head_bytes(p) + lay_out(p, (size_t)block_rows(p, widest), widest, 0, NULL, NULL, NULL);
 }
 
 // ---- one op over n rows
@@ -317,57 +318,75 @@ static bool strung(const struct run *u, const struct vec_view *v, int64_t *strid
     return u->examples == 1 || u->rows == 1 || v->example == u->rows * v->row;
 }
 
-// Copies n rows from list position g on between a view and a register.
-static void copy_rows(const struct run *u, const struct vec_view *v, int reg, int64_t g, int64_t n, bool store) {
+// Rows [at, at + n) of the list of all rows, and where the first one lies.
+struct stretch {
+    int64_t at, n;
+    int64_t example, row;
+};
+
+// Copies a stretch between a view and a register.
+static void copy_rows(const struct run *u, const struct vec_view *v, int reg, const struct stretch *s, bool store) {
     const int kind = u->p->kind[reg];
-    const size_t bytes = (size_t)kind_width(u, kind) * sizeof(float);
-    for (int64_t r = 0; r < n; r++, g++) {
-        float *outside = view_at(u, v, kind, g / u->rows, g % u->rows), *inside = u->place[reg].at + r * u->place[reg].row;
-        if (outside != inside) memcpy(store ? outside : inside, store ? inside : outside, bytes);
+    const struct place x = u->place[reg];
+    const int64_t width = kind_width(u, kind);
+    int64_t stride;
+    if (strung(u, v, &stride) && stride == width && x.row == width) {
+        float *outside = view_at(u, v, kind, s->example, s->row);
+        if (outside != x.at) memcpy(store ? outside : x.at, store ? x.at : outside, (size_t)(s->n * width) * sizeof(float));
+        return;
+    }
+    float *inside = x.at;
+    for (int64_t i = 0, e = s->example, r = s->row; i < s->n; i++, inside += x.row) {
+        float *outside = view_at(u, v, kind, e, r), *to = store ? outside : inside, *from = store ? inside : outside;
+        if (width == 1)
+            *to = *from;
+        else if (to != from)
+            memcpy(to, from, (size_t)width * sizeof(float));
+        if (++r == u->rows) e++, r = 0;
     }
 }
 
 // Adds rows [r, r + n) of `count` in all; after the last one writes the sum.
 static void add_rows(const struct run *u, const struct sum *s, int kind, struct place x, int64_t r, int64_t n, int64_t count,
                      float *out) {
-    if (kind == VEC_ROW) {
-        if (r == 0) memset(s->total, 0, LANES * sizeof *s->total);
-        for (int64_t i = 0; i < n; i++) s->total[(r + i) % LANES] += x.at[i];
-        if (r + n < count) return;
+    const int64_t end = r + n;
+    if (x.row == 1 && kind_width(u, kind) == 1) {  // row r belongs to lane r % VEC_LANES
+        if (r == 0) memset(s->total, 0, VEC_LANES * sizeof *s->total);
+        for (; r < end && r % VEC_LANES; r++) s->total[r % VEC_LANES] += *x.at++;
+        const int64_t whole = (end - r) & -VEC_LANES;
+        u->k->add_lanes(whole, x.at, s->total);
+        x.at += whole;
+        for (r += whole; r < end; r++) s->total[r % VEC_LANES] += *x.at++;
+        if (r < count) return;
         double sum = 0;
-        for (int i = 0; i < LANES; i++) sum += s->total[i];
+        for (int i = 0; i < VEC_LANES; i++) sum += s->total[i];
         *out = (float)sum;
         return;
     }
-    for (int64_t end = r + n; r < end;) {
-        int64_t step = CHUNK - r % CHUNK < end - r ? CHUNK - r % CHUNK : end - r;
+    while (r < end) {
+        const int64_t step = CHUNK - r % CHUNK < end - r ? CHUNK - r % CHUNK : end - r;
         u->k->sum_rows(step, u->width, x.at, x.row, s->partial, r % CHUNK == 0);
         x.at += step * x.row;
         r += step;
         if (r % CHUNK && r < count) continue;
-        if (r <= CHUNK)
-            for (int64_t c = 0; c < u->width; c++) s->total[c] = s->partial[c];
-        else
-            for (int64_t c = 0; c < u->width; c++) s->total[c] += s->partial[c];
-        if (r == count)
-            for (int64_t c = 0; c < u->width; c++) out[c] = (float)s->total[c];
+        u->k->add_chunk(u->width, s->partial, s->total, r <= CHUNK);
+        if (r == count) u->k->write_sum(u->width, s->total, out);
     }
 }
 
-static void add_block(const struct run *u, int i, int64_t g, int64_t n) {
+static void add_block(const struct run *u, int i, const struct stretch *s) {
     const struct vec_store *store = &u->p->store[i];
     const struct vec_view *v = &u->stores[i];
     const int kind = u->p->kind[store->reg];
     struct place x = u->place[store->reg];
     if (store->kind == VEC_SUM_ALL) {
-        add_rows(u, &u->sum[i], kind, x, g, n, u->examples * u->rows, view_at(u, v, kind, 0, 0));
+        add_rows(u, &u->sum[i], kind, x, s->at, s->n, u->examples * u->rows, view_at(u, v, kind, 0, 0));
         return;
     }
-    for (int64_t end = g + n; g < end;) {
-        int64_t r = g % u->rows, step = u->rows - r < end - g ? u->rows - r : end - g;
-        add_rows(u, &u->sum[i], kind, x, r, step, u->rows, view_at(u, v, kind, g / u->rows, 0));
+    for (int64_t n = s->n, e = s->example, r = s->row, step; n > 0; n -= step, e++, r = 0) {
+        step = u->rows - r < n ? u->rows - r : n;
+        add_rows(u, &u->sum[i], kind, x, r, step, u->rows, view_at(u, v, kind, e, 0));
         x.at += step * x.row;
-        g += step;
     }
 }
 
@@ -431,33 +450,31 @@ static void place_store(const struct run *u, int i, bool string) {
     u->place[reg].row = kind == VEC_ROW ? 1 : row;
 }
 
-// Rows [g, g + n) of the list of all rows.
-static void run_block(const struct run *u, int64_t g, int64_t n) {
+static void run_block(const struct run *u, const struct stretch *s) {
     const struct vec_program *p = u->p;
     for (int r = 0; r < p->registers; r++)
-        if (p->kind[r] & VEC_ROW && u->place[r].view)
-            u->place[r].at = view_at(u, u->place[r].view, p->kind[r], g / u->rows, g % u->rows);
+        if (u->place[r].view) u->place[r].at = view_at(u, u->place[r].view, p->kind[r], s->example, s->row);
     for (int i = 0; i < p->loads; i++) {
-        int r = p->load[i].reg;
-        if (p->kind[r] & VEC_ROW && !u->place[r].view && p->last[r] >= 0) copy_rows(u, &u->loads[i], r, g, n, false);
+        const int r = p->load[i].reg;
+        if (p->kind[r] & VEC_ROW && !u->place[r].view && p->last[r] >= 0) copy_rows(u, &u->loads[i], r, s, false);
     }
     for (int i = 0; i < p->ops; i++)
-        if (p->kind[p->op[i].out] & VEC_ROW) run_op(u, &p->op[i], n);
-    for (int i = 0; i < p->stores; i++) {
-        int r = p->store[i].reg;
-        if (!(p->kind[r] & VEC_ROW) || (p->kind[r] == VEC_ROW && !u->last)) continue;
-        if (p->store[i].kind != VEC_STORE) add_block(u, i, g, n);
-    }
-    for (int i = 0; i < p->stores; i++) {
-        int r = p->store[i].reg;
-        if (!(p->kind[r] & VEC_ROW) || (p->kind[r] == VEC_ROW && !u->last)) continue;
-        if (p->store[i].kind == VEC_STORE && u->place[r].view != &u->stores[i]) copy_rows(u, &u->stores[i], r, g, n, true);
-    }
+        if (p->kind[p->op[i].out] & VEC_ROW) run_op(u, &p->op[i], s->n);
+    for (int sums = 1; sums >= 0; sums--)  // sums first: a store may overwrite what they read
+        for (int i = 0; i < p->stores; i++) {
+            const int r = p->store[i].reg;
+            if (!(p->kind[r] & VEC_ROW) || (p->kind[r] == VEC_ROW && !u->last)) continue;
+            if ((p->store[i].kind != VEC_STORE) != sums || u->place[r].view == &u->stores[i]) continue;
+            if (sums)
+                add_block(u, i, s);
+            else
+                copy_rows(u, &u->stores[i], r, s, true);
+        }
 }
 
 static void run_piece(struct run *u, char *base) {
     const struct vec_program *p = u->p;
-    lay_out(p, u->widest, u->width, base, u->place, u->sum);
+    lay_out(p, (size_t)u->block, u->widest, u->width, base, u->place, u->sum);
     for (int i = 0; i < p->loads; i++) {
         const int r = p->load[i].reg;
         if (p->kind[r] & VEC_ROW || p->last[r] < 0) continue;
@@ -484,9 +501,14 @@ static void run_piece(struct run *u, char *base) {
     for (int i = 0; i < p->stores; i++) place_store(u, i, string);
 
     const int64_t all = u->examples * u->rows, list = string ? all : u->rows;
-    for (int64_t first = 0; first < all; first += list)
-        for (int64_t g = first; g < first + list; g += u->block)
-            run_block(u, g, first + list - g < u->block ? first + list - g : u->block);
+    for (int64_t at = 0, end = list; at < all; end += list)
+        while (at < end) {
+            struct stretch s = {.at = at, .n = end - at < u->block ? end - at : u->block};
+            s.example = u->rows == 1 ? at : at < u->rows ? 0 : at / u->rows;
+            s.row = at - s.example * u->rows;
+            run_block(u, &s);
+            at += s.n;
+        }
     for (int i = 0; i < p->stores; i++) store_rest(u, i);
 }
 

@@ -64,6 +64,7 @@ struct vec_program {
     int *slot;              // per register: its place in the scratch among those of its kind (dead ones share)
     int *last;              // per register: the last op that reads it, `ops` where a store does, -1 for nobody
     int slots[4];           // by kind
+    int room;               // floats a FULL register may take
     bool row_ops;           // has an op that needs the whole row
 };
 

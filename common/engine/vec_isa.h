@@ -17,6 +17,8 @@ typedef void vec_binary(int64_t rows, int64_t cols, const float *x, int64_t x_ro
 
 typedef void vec_reduce(int64_t rows, int64_t cols, const float *x, int64_t x_row, float *out);
 
+enum { VEC_LANES = 8 };  // running sums of a column of single numbers
+
 struct vec_kernels {
     const char *name;
     vec_unary *unary[VEC_ROW_SUM];              // by code; NULL for the binary ones and for VEC_FILL
@@ -24,6 +26,11 @@ struct vec_kernels {
     vec_reduce *row_sum, *row_max, *row_argmax;  // row_argmax writes int32
     // sum[c] = (begin ? 0 : sum[c]) + x[0][c] + x[1][c] + ... in this order
     void (*sum_rows)(int64_t rows, int64_t cols, const float *x, int64_t x_row, float *sum, bool begin);
+    // total[c] = (begin ? 0 : total[c]) + chunk[c], and out[c] = total[c]
+    void (*add_chunk)(int64_t cols, const float *chunk, double *total, bool begin);
+    void (*write_sum)(int64_t cols, const double *total, float *out);
+    // lane[i % VEC_LANES] += x[i], for a count that is a multiple of VEC_LANES
+    void (*add_lanes)(int64_t count, const float *x, double *lane);
 };
 
 extern const struct vec_kernels vec_kernels_baseline, vec_kernels_avx2, vec_kernels_avx512;

@@ -499,6 +499,34 @@ static void test_special_values(void **unused) {
     }
 }
 
+// Division by one number a row goes by its inverse where that is one.
+static void test_division_by_extremes(void **unused) {
+    (void)unused;
+    struct vec_op op = {VEC_DIV, 0, 1, 2, 0};
+    struct vec_load load[] = {{0, true, true}, {1, true, false}};
+    struct vec_store store = {2, VEC_STORE};
+    struct vec_program p = {.ops = 1, .loads = 2, .stores = 1, .registers = 3, .op = &op, .load = load, .store = &store};
+    vec_prepare(&p);
+    enum { ROWS = 11, MOST = 40 };
+    float by[ROWS] = {2, 0, INFINITY, NAN, 3e38f, -3e38f, 1e38f, 1.2e-38f, -0.0f, 7, -INFINITY}, x[ROWS * MOST], out[ROWS * MOST];
+    for (int cols = 2; cols <= MOST; cols++) {
+        void *scratch = memory_take(vec_scratch(&p, cols));
+        static const float values[] = {1, -3, 0, INFINITY, NAN, 3e38f, 5e-3f, 1e10f};
+        for (int i = 0; i < ROWS * cols; i++) x[i] = values[below(8)];
+        vec_run(&p, (struct vec_view[]){{x, 0, cols}, {by, 0, 1}}, &(struct vec_view){out, 0, cols}, 1, ROWS, cols, scratch);
+        for (int i = 0; i < ROWS * cols; i++) {
+            const float want = x[i] / by[i / cols];
+            if (isfinite(want) && want != 0) {
+                assert_true(fabsf(out[i] - want) <= 2.4e-7f * fabsf(want) + 0x1p-126f);
+            } else {
+                assert_same(out[i], want);
+            }
+        }
+        free(scratch);
+    }
+    vec_release(&p);
+}
+
 // A maximum shows a NaN anywhere in the row; argmax finds the first of it, or the first of equal maxima.
 static void test_nan_and_ties_in_rows(void **unused) {
     (void)unused;
@@ -611,6 +639,7 @@ static int run_all(void) {
         cmocka_unit_test(test_no_examples),            cmocka_unit_test(test_accuracy),
         cmocka_unit_test(test_special_values),         cmocka_unit_test(test_nan_and_ties_in_rows),
         cmocka_unit_test(test_an_example_stands_by_itself), cmocka_unit_test(test_long_sums_are_accurate),
+        cmocka_unit_test(test_division_by_extremes),
     };
     return cmocka_run_group_tests_name(vec_isa(), tests, NULL, NULL);
 }

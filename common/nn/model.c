@@ -287,6 +287,7 @@ struct images {
     const int64_t *index;
     int64_t from, size, n;
     float *out;
+    float unit[256];  // a byte's value, as dataset_image has it: a division a pixel would show beside a small network
 };
 enum { IMAGES_PER_JOB = 16 };
 
@@ -294,12 +295,22 @@ static void convert(void *data, long job, int worker) {
     (void)worker;
     const struct images *r = data;
     int64_t end = (int64_t)(job + 1) * IMAGES_PER_JOB;
-    for (int64_t i = (int64_t)job * IMAGES_PER_JOB; i < end && i < r->n; i++)
-        dataset_image(r->d, r->index ? r->index[i] : r->from + i, r->out + i * r->size);
+    for (int64_t i = (int64_t)job * IMAGES_PER_JOB; i < end && i < r->n; i++) {
+        int64_t image = r->index ? r->index[i] : r->from + i;
+        float *out = r->out + i * r->size;
+        if (r->d->x->dtype != U8) {
+            dataset_image(r->d, image, out);
+            continue;
+        }
+        BUG_IF(image < 0 || image >= r->d->count, "image %lld of %lld", (long long)image, (long long)r->d->count);
+        const uint8_t *pixel = (const uint8_t *)r->d->x->data + image * r->size;
+        for (int64_t j = 0; j < r->size; j++) out[j] = r->unit[pixel[j]];
+    }
 }
 
 void model_images(const struct dataset *d, const int64_t *index, int64_t from, int64_t n, float *out, struct pool *pool) {
-    struct images r = {d, index, from, dataset_image_size(d), n, out};
+    struct images r = {.d = d, .index = index, .from = from, .size = dataset_image_size(d), .n = n, .out = out};
+    for (int i = 0; i < 256; i++) r.unit[i] = (float)i / 255.0f;
     pool_run(pool, (long)((n + IMAGES_PER_JOB - 1) / IMAGES_PER_JOB), convert, &r);
 }
 

@@ -248,8 +248,8 @@ static void run(const struct network *n, struct node *const *outputs, void *cons
 static void test_gradient_is_that_of_the_loss(void **state) {
     (void)state;
     static const char *const lines[] = {
-        "conv 3 3 | norm batch | gelu | avgpool 2 | dropout .2 | deconv 2 2 s 2 | tanh | norm group 2 | dropout2d .3 | flatten | "
-        "linear 6 | norm batch | tempered 2 1.5 1 | linear 5 nobias | norm layer | sigmoid | linear 3",
+        ("conv 3 3 | norm batch | gelu | avgpool 2 | dropout .2 | deconv 2 2 s 2 | tanh | norm group 2 | dropout2d .3 | flatten | "
+         "linear 6 | norm batch | tempered 2 1.5 1 | linear 5 nobias | norm layer | sigmoid | linear 3"),
         "patch 4 8 | cls | pos | encoder 2 6 dropout .2 | encoder 4 5 post dropout .1 | norm layer | linear 5 | gelu | head | linear 3",
         "conv 4 2 s 2 | maxpool 2 | norm layer | tanh | flatten | linear 4 | leaky .5 | norm group 2 | linear 3",
     };

@@ -102,7 +102,8 @@ static const struct {
 static char *print_homogeneous(struct arena *arena, const char *widths, size_t length, int outputs) {
     char *line = arena_text(arena, "flatten");
     const char *bias = "";
-    for (const char *end = widths + length; widths < end;) {
+    const char *end = widths + length;
+    for (int layers = 0; layers <= ELEMENTS_MAX && widths < end; layers++) {  // more will be refused
         widths += strspn(widths, " \t\n");
         size_t n = strcspn(widths, " \t\n|");
         if (widths >= end || !n) break;

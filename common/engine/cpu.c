@@ -364,10 +364,13 @@ static void run_gather(const struct cpu *c, const struct instr *i, const struct 
 }
 
 static void run_uniform(const struct cpu *c, const struct instr *i, const struct where *h) {
+    const struct value *v = &c->p->value[i->out];
+    int64_t channels = v->last ? v->node->shape.dim[0] : 1;
     for (int e = 0; e < h->rows; e++) {
         const int32_t *key = (const int32_t *)at(c, i->in[0], h) + e * row_stride(c, i->in[0]);
-        int64_t floats = c->p->value[i->out].floats;
-        rng_uniform(i->node->stream, (uint32_t)key[0], (uint32_t)key[1], (uint32_t)key[2], at(c, i->out, h) + e * floats, (long)floats);
+        float *out = at(c, i->out, h) + e * v->floats, *draws = v->last ? h->w->stage : out;
+        rng_uniform(i->node->stream, (uint32_t)key[0], (uint32_t)key[1], (uint32_t)key[2], draws, (long)v->floats);
+        if (v->last) dnn_to_channels_last(draws, 1, (int)channels, (int)(v->floats / channels), out);
     }
 }
 
@@ -647,6 +650,7 @@ static void open_instr(struct cpu *c, int t, size_t *scratch, size_t *stage, siz
         }
         break;
     }
+    case I_UNIFORM: *stage = larger(*stage, (size_t)c->p->value[i->out].floats * sizeof(float)); break;
     case I_POOL: *stage = larger(*stage, (size_t)(c->p->value[i->in[0]].floats + c->p->value[i->out].floats)); break;
     case I_COPY: case I_SUM:
         k->walk = i->walk;

@@ -31,6 +31,7 @@ struct planner {
     bool *live;
     int *pass;          // the pass in which a node can be computed
     int **user, *users;
+    int *order;         // in which they are processed
     bool *output;
     bool *last;         // layout at home
     int (*value)[2];    // by node and layout, -1 where there is none
@@ -494,7 +495,8 @@ static void join(struct planner *s, const struct node *n, bool last, int64_t row
         else if (!view_in(o, NULL, last, rows, cols, &view, &v, batch)) spread = true;
         vary |= v;
     }
-    unsigned wanted = 1u | (n->op != OP_SUM_EXAMPLES && cols > 1 && (op_elementwise(n->op) || n->op == OP_SCATTER || n->op == OP_RESHAPE) ? 2u : 0);
+    bool wide = op_elementwise(n->op) || n->op == OP_SCATTER || n->op == OP_RESHAPE || ends_program(s, n);
+    unsigned wanted = 1u | (wide && cols > 1 ? 2u : 0);
     if ((vary & wanted) != wanted) spread = true;
     s->spread[n->id] = spread;
     s->vary[n->id] = (unsigned char)(spread ? 3 : op_elementwise(n->op) || n->op == OP_RESHAPE ? vary : n->op == OP_SCATTER ? 3 : 1);
@@ -764,7 +766,7 @@ static void make(struct planner *s, const struct node *n) {
     }
     case OP_UNIFORM: {
         int a = materialise(s, x, false);
-        emit_to(s, I_UNIFORM, n, false, a, -1);
+        emit_to(s, I_UNIFORM, n, last, a, -1);
         return;
     }
     default: BUG("node %d (%s) was not computed in time", n->id, op_name[n->op]);
@@ -976,6 +978,47 @@ static void find_passes(struct planner *s) {
     }
 }
 
+// Draws, and what is computed from draws alone, have no layout of their own: they take their users'.
+static void lend_layouts(struct planner *s) {
+    bool *is_draw = memory_zero((size_t)s->n);
+    for (int id = 0; id < s->n; id++) {
+        const struct node *n = graph_node(s->g, id);
+        double a;
+        is_draw[id] = n->op == OP_UNIFORM;
+        if (!op_elementwise(n->op)) continue;
+        for (int i = 0; i < op_inputs[n->op]; i++) is_draw[id] |= is_draw[n->in[i]->id];
+        for (int i = 0; i < op_inputs[n->op]; i++) is_draw[id] &= is_draw[n->in[i]->id] || is_number(n->in[i], &a);
+    }
+    for (int id = s->n - 1; id >= 0; id--) {
+        if (!is_draw[id] || flat_layout(&graph_node(s->g, id)->shape)) continue;
+        for (int i = 0; i < s->users[id]; i++)
+            if (op_elementwise(graph_node(s->g, s->user[id][i])->op) && s->last[s->user[id][i]]) s->last[id] = true;
+    }
+    free(is_draw);
+}
+
+// Nodes in the order in which they are written: by id, but a sum over the examples, which calculus puts at
+// the end, right behind what it sums, while that is in the cache or still part of an open cluster.
+static void find_order(struct planner *s) {
+    int *key = memory_take((size_t)s->n * sizeof *key), *start = memory_zero((size_t)(2 * s->n + 3) * sizeof *start);
+    for (int id = 0; id < s->n; id++) {
+        const struct node *n = graph_node(s->g, id), *x = n->in[0];
+        bool one_user = s->users[id] == 1 && graph_node(s->g, s->user[id][0])->op == OP_SUM_EXAMPLES;
+        bool waits = n->batch && one_user && (n->op == OP_MATMUL || n->op == OP_CONV_DW || n->op == OP_SUM);
+        key[id] = 2 * id;
+        if (n->op == OP_SUM_EXAMPLES || waits) {
+            key[id] = key[x->id];
+            if (n->in[1] && key[n->in[1]->id] > key[id]) key[id] = key[n->in[1]->id];
+            if (n->op != OP_SUM && waits) key[id] |= 1;  // products close what they take: sums first
+        }
+    }
+    for (int id = 0; id < s->n; id++) start[key[id] + 1]++;  // counting sort, stable in id
+    for (int i = 0; i < 2 * s->n + 1; i++) start[i + 1] += start[i];
+    for (int id = 0; id < s->n; id++) s->order[start[key[id]]++] = id;
+    free(key);
+    free(start);
+}
+
 static void find_users(struct planner *s) {
     for (int id = s->n - 1; id >= 0; id--) {
         const struct node *n = graph_node(s->g, id);
@@ -1020,6 +1063,7 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
     s->pass = memory_zero(n * sizeof *s->pass);
     s->user = memory_zero(n * sizeof *s->user);
     s->users = memory_zero(n * sizeof *s->users);
+    s->order = memory_take(n * sizeof *s->order);
     s->output = memory_zero(n);
     s->last = memory_zero(n);
     s->value = memory_take(n * sizeof *s->value);
@@ -1033,13 +1077,18 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
     for (int i = 0; i < count; i++) s->live[p->rewritten[i]->id] = s->output[p->rewritten[i]->id] = true;
     find_users(s);
     find_passes(s);
+    for (int again = 0; again < 2; again++) {
+        for (int id = 0; id < s->n; id++) s->last[id] |= home_layout(s, graph_node(g, id));
+        if (!again) lend_layouts(s);
+    }
     for (int id = 0; id < s->n; id++) {
-        s->last[id] = home_layout(s, graph_node(g, id));
         if (s->live[id] && s->pass[id] + graph_node(g, id)->batch > p->passes) p->passes = s->pass[id] + graph_node(g, id)->batch;
     }
+    find_order(s);
     for (s->now = 0; s->now <= p->passes; s->now++)
         for (int batch = 0; batch < 2; batch++) {
-            for (int id = 0; id < s->n; id++) {
+            for (int i = 0; i < s->n; i++) {
+                int id = s->order[i];
                 const struct node *node = graph_node(g, id);
                 // a sum over the examples is work of the pass it sums over
                 bool in_batch = node->batch || node->op == OP_SUM_EXAMPLES;
@@ -1069,6 +1118,7 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
     free(s->pass);
     free(s->user);
     free(s->users);
+    free(s->order);
     free(s->output);
     free(s->last);
     free(s->value);

@@ -48,6 +48,7 @@ static struct node *sink_sum(struct graph *g, struct node *n) {
     case OP_RESHAPE: return graph_reshape(g, graph_sum_examples(g, x->in[0]), x->shape);
     case OP_TRANSPOSE: return graph_transpose(g, graph_sum_examples(g, x->in[0]), x->perm);
     case OP_NEG: return graph_neg(g, graph_sum_examples(g, x->in[0]));
+    case OP_BROADCAST: return graph_broadcast(g, graph_sum_examples(g, x->in[0]), x->shape);
     case OP_ADD:
     case OP_SUB:
         if (!is_product(x->in[0]) && !is_product(x->in[1])) return NULL;
@@ -110,6 +111,12 @@ static struct node *norm_of_product(struct graph *g, struct node *n) {
     return graph_reshape(g, norm, n->shape);
 }
 
+// A sum over all places does not care where a scatter put its values.
+static struct node *sum_of_scatter(struct graph *g, struct node *n) {
+    if (n->op != OP_SUM || n->in[0]->op != OP_POOL_SCATTER || n->shape.dim[1] != 1 || n->shape.dim[2] != 1) return NULL;
+    return graph_sum(g, n->in[0]->in[0], n->shape);
+}
+
 static struct node *join_reshapes(struct graph *g, struct node *n) {
     if (n->op != OP_RESHAPE || n->in[0]->op != OP_RESHAPE) return NULL;
     return graph_reshape(g, n->in[0]->in[0], n->shape);
@@ -128,7 +135,7 @@ static struct node *drop_detach(struct graph *g, struct node *n) {
 }
 
 static struct node *(*const rules[])(struct graph *, struct node *) = {
-    drop_detach, single_column, join_reshapes, hoist_each, fold_transpose, sink_sum, mask_before_scatter, norm_of_product,
+    drop_detach, single_column, join_reshapes, hoist_each, fold_transpose, sink_sum, mask_before_scatter, sum_of_scatter, norm_of_product,
 };
 
 struct state {

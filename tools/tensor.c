@@ -121,7 +121,6 @@ static void stat_blob(struct blob *b, void *out)
 static void cat_blob(struct blob *b, void *out)
 {
     struct error e = {0};
-    char shape[128];
     need(part_check_names(b, o.tensors, &e), &e);
     bool one = o.tensors && !strchr(o.tensors, ',');
     if (o.blob) need(blob_emit(b, out, &e), &e);
@@ -132,8 +131,7 @@ static void cat_blob(struct blob *b, void *out)
             need(out_write(out, t->data, tensor_bytes(t), &e), &e);
             continue;
         }
-        if (!one)
-            need(out_print(out, &e, "# %s %s %s\n", t->name, dtype_name(t->dtype), tensor_shape_text(t, shape)), &e);
+        if (!one) need(look_heading(t, out, &e), &e);
         need(look_values(t, out, &e), &e);
     }
     blob_free(b);
@@ -343,10 +341,7 @@ static int run_verify(int count, char **file)
         struct error e = {0};
         struct blob_stream *s = blob_stream_open(count ? file[i] : standard_input[0], &e);
         for (struct blob *b; s && (b = blob_next(s, &e)); blob_free(b))
-            need(out_print(out, &print, "%s: %s: %s %s\n", b->source,
-                           blob_meta(b, "assay.version") ? "good" : "readable, but has no seal",
-                           *b->kind ? b->kind : "plain", b->digest),
-                 &print);
+            need(look_verified(b, out, &print), &print);
         blob_stream_close(s);
         if (!e.status) continue;
         msg_warn("%s", e.text);

@@ -512,6 +512,7 @@ struct blob *blob_next(struct blob_stream *s, struct error *e)
     free(spans);
     if (good) {
         blob_compute_digest(b);
+        b->sealed = claimed[0];
         if (claimed[0] && strcmp(claimed, b->digest) != 0)
             good = blob_refuse(b, e, "the digest does not match: the tensors give %s, assay.digest says %.64s",
                                b->digest, claimed);

@@ -19,6 +19,7 @@ struct blob {
     json_t *lineage;        // parsed assay.lineage (array, oldest first), or NULL
     const char *kind;       // assay.kind, or "" for a plain safetensors file
     char digest[65];        // SHA-256 of the contents, lower-case hex; computed for plain files too
+    bool sealed;            // read, and its seal and digest were right; false for plain files
     const char *source;     // file name for messages, "standard input" for "-"
     struct arena *arena;    // private: names
     struct blob_memory *memory;  // private: tensor data of a blob that was read

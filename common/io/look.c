@@ -199,6 +199,19 @@ bool look_list(const struct blob *b, bool full, struct out *o, struct error *e)
     return write_text(o, text, size, e);
 }
 
+bool look_verified(const struct blob *b, struct out *o, struct error *e)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    print_plain(f, b->source);
+    fputs(b->sealed ? ": good: " : ": readable, but has no seal: ", f);
+    print_plain(f, *b->kind ? b->kind : "plain");
+    fprintf(f, " %s\n", b->digest);
+    fclose(f);
+    return write_text(o, text, size, e);
+}
+
 static json_t *shape_json(const struct tensor *t)
 {
     json_t *shape = json_array();
@@ -314,6 +327,18 @@ static char *value_text(const struct tensor *t, int64_t i, char out[32])
     default: format_real(tensor_value(t, i), t->dtype != F64, out);
     }
     return out;
+}
+
+bool look_heading(const struct tensor *t, struct out *o, struct error *e)
+{
+    char *text = NULL, shape[128];
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    fputs("# ", f);
+    print_plain(f, t->name);
+    fprintf(f, " %s %s\n", dtype_name(t->dtype), tensor_shape_text(t, shape));
+    fclose(f);
+    return write_text(o, text, size, e);
 }
 
 bool look_values(const struct tensor *t, struct out *o, struct error *e)

@@ -12,6 +12,8 @@
 // Kind, tensors, record and lineage back to the data set's checksum. `full` shortens neither digests nor lists.
 bool look_list(const struct blob *b, bool full, struct out *o, struct error *e);
 json_t *look_list_json(const struct blob *b);
+// "FILE: good: KIND DIGEST", or that it has no seal.
+bool look_verified(const struct blob *b, struct out *o, struct error *e);
 
 struct look_statistics {
     int64_t count, nan, infinite;
@@ -25,6 +27,7 @@ json_t *look_statistics_json(const struct blob *b, const char *names);
 // A line for each row of the last dimension, for each value of a list; integers exactly, floats by their
 // shortest text.
 bool look_values(const struct tensor *t, struct out *o, struct error *e);
+bool look_heading(const struct tensor *t, struct out *o, struct error *e);  // "# NAME DTYPE [SHAPE]"
 
 // Says where the tensors differ by more than `tolerance` (NaN equals NaN alone). *same: nowhere. Metadata are
 // not compared.

@@ -139,6 +139,7 @@ static void check_values(void **state)
     if (!b) fail_msg("%s", e.text);
     assert_string_equal(b->digest, DIGEST);
     assert_string_equal(b->kind, "dataset");
+    assert_true(b->sealed);
     assert_null(blob_meta(b, "assay.seal"));
     assert_true(tensor_value(blob_find(b, "a"), 0) == 1.5);
     blob_free(b);
@@ -233,6 +234,7 @@ static void every_type(void **state)
     assert_true(tensor_value(blob_find(back, "I16"), 1) == -17408 && tensor_value(blob_find(back, "U16"), 1) == 48128);
     assert_true(tensor_value(blob_find(back, "BF16"), 7) == 2);
     assert_string_equal(back->kind, "");
+    assert_true(back->sealed);
     blob_free(back);
     blob_free(b);
     free(f.data);

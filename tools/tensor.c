@@ -49,7 +49,8 @@ static struct program program = {
     .operands_max = -1,
     .opts = options,
     .count = sizeof options / sizeof *options,
-    .examples = "tensor ls train.st\n"
+    .examples = "fetch synthetic --count 300 --classes 3 -o train.st\n"
+                "tensor ls train.st\n"
                 "tensor stat --json train.st\n"
                 "tensor png train.st --limit 40 -o train.png\n"
                 "tensor cut --rows 0:100 train.st | tensor ls\n"

@@ -43,7 +43,8 @@ const struct tensor *blob_find(const struct blob *b, const char *name);
 const struct tensor *blob_need(const struct blob *b, const char *name, struct error *e);
 const char *blob_meta(const struct blob *b, const char *key);  // or NULL
 // "SOURCE: " in front of the text that says what is wrong with a blob; false, EXIT_INPUT.
-bool blob_refuse(const struct blob *b, struct error *e, const char *format, ...) __attribute__((format(printf, 3, 4)));
+bool blob_refuse(const struct blob *b, struct error *e, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 // Refuses a blob whose kind is none of `kinds` ("model|checkpoint"); a plain file passes when kinds starts with '|'.
 bool blob_expect_kind(const struct blob *b, const char *kinds, struct error *e);
 
@@ -58,7 +59,8 @@ void blob_set_record(struct blob *b, const json_t *record);  // copied
 // Lineage: the inputs' own lineages (each entry once, oldest first), then this program's entry.
 // `options` is an object of the options that affect the result (paths never, their digests instead); its
 // "seed", where there is one, becomes the entry's. The inputs' digests are added here.
-void blob_set_lineage(struct blob *b, const char *program, const json_t *options, const struct blob *const *inputs, int count);
+void blob_set_lineage(struct blob *b, const char *program, const json_t *options,
+                      const struct blob *const *inputs, int count);
 // A blob under construction with the kind, metadata, record and lineage of another and no tensors.
 struct blob *blob_like(const struct blob *from);
 // Seals and writes behind what `o` holds already: several blobs make a stream.

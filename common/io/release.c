@@ -12,7 +12,8 @@ static bool is_public(const char *tensor)
 
 struct blob *release_of(const struct blob *model, bool *mean_image, struct error *e)
 {
-    static const char *const settings[] = {"arch", "classes", "input", "normalise", "outputs", "parameters", "positive"};
+    static const char *const settings[] = {"arch",    "classes",    "input",   "normalise",
+                                           "outputs", "parameters", "positive"};
     if (!blob_expect_kind(model, "model", e)) return NULL;
     struct blob *b = blob_new("model");
     for (int i = 0; i < model->count; i++) {

@@ -1,0 +1,56 @@
+#!/bin/sh
+# assay TOOL ...: finds assay's programs, which are kept apart because names such as fetch and report are common.
+set -eu
+
+here=$(dirname -- "$(readlink -f -- "$0")")
+programs=$here/../libexec/assay
+[ -d "$programs" ] || programs=$here  # in the source tree
+programs=$(cd -- "$programs" && pwd)
+
+list() {
+    for program in "$programs"/*; do
+        name=${program##*/}
+        [ "$name" = assay ] || [ ! -x "$program" ] || "$program" --help | sed -n '1s/^/  assay /p'
+    done
+}
+
+case ${1-} in
+'' | -h | --help)
+    cat << END
+assay - what a vision classifier leaks and withstands
+
+Usage: assay TOOL [OPTION...] [OPERAND...]
+       assay help [TOOL]     the manual of a tool
+       eval "\$(assay env)"   the tools by their plain names, in this shell
+
+Tools:
+END
+    list
+    [ $# -gt 0 ] || exit 2
+    ;;
+--version) echo "assay @VERSION@" ;;
+help)
+    case ${2-} in
+    '') exec man 7 assay ;;
+    *) exec man "assay-$2" ;;
+    esac
+    ;;
+env)
+    printf 'PATH="%s:$PATH"; export PATH\n' "$programs"
+    completion=$here/../share/bash-completion/completions/assay
+    [ ! -r "$completion" ] || printf '[ -z "${BASH_VERSION-}" ] || . "%s"\n' "$(readlink -f -- "$completion")"
+    ;;
+*)
+    tool=$1
+    shift
+    case $tool in
+    -* | */* | assay) found=no ;;
+    *) [ -x "$programs/$tool" ] && found=yes || found=no ;;
+    esac
+    if [ $found = no ]; then
+        echo "assay: no tool '$tool'; assay --help lists them" >&2
+        exit 2
+    fi
+    exec "$programs/$tool" "$@"
+    ;;
+esac

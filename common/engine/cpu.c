@@ -296,7 +296,9 @@ static int tidy(struct strided *w, bool merge) {
 }
 
 static void copy_dims(const struct strided *w, int d, int n, const float *from, float *to) {
-    if (d + 1 < n) {
+    if (n - d == 2 && w->to[d + 1] == 1 && w->from[d] == 1 && w->from[d + 1] == w->dim[d] && w->to[d] == w->dim[d + 1]) {
+        dnn_to_channels_last(from, 1, (int)w->dim[d + 1], (int)w->dim[d], to);  // a transposed matrix
+    } else if (d + 1 < n) {
         for (int64_t i = 0; i < w->dim[d]; i++) copy_dims(w, d + 1, n, from + i * w->from[d], to + i * w->to[d]);
     } else if (n == 0) {
         *to = *from;

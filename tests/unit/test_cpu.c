@@ -245,48 +245,55 @@ static void clipped_sum_is_one_by_one(void **state) {
 
 // ---- random graphs
 
+// Returns whether the graph's values could be compared.
+static bool random_graph_agrees(int seed) {
+    struct fuzz f = fuzz_make((uint64_t)seed, seed % 8 == 7 ? 30 : 5);
+    int64_t examples = sizes[seed / 8 % SIZES];
+    double *value[VARIABLES], *want[VARIABLES], *got[VARIABLES], *swayed[VARIABLES], *near[VARIABLES];
+    values_new(&f.s, examples, false, value);
+    struct runner ref = runner_open("ref", 0, f.s.g, f.output, f.outputs), cpu = runner_open("cpu", 2, f.s.g, f.output, f.outputs);
+    runner_run(&ref, &f.s, examples, value, want);
+    runner_run(&cpu, &f.s, examples, value, got);
+    bool compared = !fuzz_on_edge(&f, examples, value, 1e-5);
+    if (compared) {
+        // how much an error of one unit in every input moves the results: two random ones
+        double sway[VARIABLES] = {0};
+        for (int k = 0; k < 2; k++) {
+            for (int i = 0; i < f.s.variables; i++) {
+                const struct node *n = f.s.variable[i].node;
+                near[i] = memory_zero((size_t)(node_count(n, examples) + 1) * sizeof **near);
+                for (int64_t j = 0; j < node_count(n, examples); j++)
+                    near[i][j] = value[i][j] * (n->index ? 1 : 1 + (draw_bool(&f.s.draws) ? 1 : -1) * (double)FLT_EPSILON);
+            }
+            runner_run(&ref, &f.s, examples, near, swayed);
+            for (int i = 0; i < f.outputs; i++)
+                for (int64_t j = 0; j < node_count(f.output[i], examples); j++) sway[i] = fmax(sway[i], fabs(swayed[i][j] - want[i][j]));
+            values_free(near, f.s.variables);
+            values_free(swayed, f.outputs);
+        }
+        for (int i = 0; i < f.outputs; i++) assert_close(got[i], want[i], f.output[i], examples, sway[i], "random graph", seed);
+    }
+    runner_close(&ref);
+    runner_close(&cpu);
+    values_free(value, f.s.variables);
+    values_free(want, f.outputs);
+    values_free(got, f.outputs);
+    if (seed % 8 == 0) {
+        check_bits(&f.s, f.output, f.outputs, 25, "random graph", seed);
+        check_rows(&f.s, f.output, f.outputs, "random graph", seed);
+    }
+    graph_free(f.s.g);
+    return compared;
+}
+
+// The first ones, and those of thirty thousand that once did not agree.
 static void random_graphs_agree(void **state) {
     (void)state;
-    int checked = 0;
-    for (int seed = 0; seed < 400; seed++) {
-        struct fuzz f = fuzz_make((uint64_t)seed, seed % 8 == 7 ? 30 : 5);
-        int64_t examples = sizes[seed / 8 % SIZES];
-        double *value[VARIABLES], *want[VARIABLES], *got[VARIABLES], *swayed[VARIABLES], *near[VARIABLES];
-        values_new(&f.s, examples, false, value);
-        struct runner ref = runner_open("ref", 0, f.s.g, f.output, f.outputs), cpu = runner_open("cpu", 2, f.s.g, f.output, f.outputs);
-        runner_run(&ref, &f.s, examples, value, want);
-        runner_run(&cpu, &f.s, examples, value, got);
-        if (!fuzz_on_edge(&f, examples, value, 1e-5)) {
-            // how much an error of one unit in every input moves the results: two random ones
-            double sway[VARIABLES] = {0};
-            for (int k = 0; k < 2; k++) {
-                for (int i = 0; i < f.s.variables; i++) {
-                    const struct node *n = f.s.variable[i].node;
-                    near[i] = memory_zero((size_t)(node_count(n, examples) + 1) * sizeof **near);
-                    for (int64_t j = 0; j < node_count(n, examples); j++)
-                        near[i][j] = value[i][j] * (n->index ? 1 : 1 + (draw_bool(&f.s.draws) ? 1 : -1) * (double)FLT_EPSILON);
-                }
-                runner_run(&ref, &f.s, examples, near, swayed);
-                for (int i = 0; i < f.outputs; i++)
-                    for (int64_t j = 0; j < node_count(f.output[i], examples); j++) sway[i] = fmax(sway[i], fabs(swayed[i][j] - want[i][j]));
-                values_free(near, f.s.variables);
-                values_free(swayed, f.outputs);
-            }
-            for (int i = 0; i < f.outputs; i++) assert_close(got[i], want[i], f.output[i], examples, sway[i], "random graph", seed);
-            checked++;
-        }
-        runner_close(&ref);
-        runner_close(&cpu);
-        values_free(value, f.s.variables);
-        values_free(want, f.outputs);
-        values_free(got, f.outputs);
-        if (seed % 8 == 0) {
-            check_bits(&f.s, f.output, f.outputs, 25, "random graph", seed);
-            check_rows(&f.s, f.output, f.outputs, "random graph", seed);
-        }
-        graph_free(f.s.g);
-    }
-    assert_in_range(checked, 200, 400);
+    static const int found[] = {2129, 6222, 8035, 11592, 12222, 14348, 17637, 19512, 29348, 29478, 29787};
+    int compared = 0;
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++) random_graph_agrees(found[i]);
+    for (int seed = 0; seed < 400; seed++) compared += random_graph_agrees(seed);
+    assert_in_range(compared, 200, 400);
 }
 
 // ---- and the rest of the contract

@@ -22,7 +22,7 @@ endef
 GOALS := $(or $(MAKECMDGOALS),all)
 JUST_WORDS := clean help uninstall
 # As many jobs as processors, unless the user said how many.
-ifeq ($(MAKELEVEL)$(filter -j% --jobs%,$(MAKEFLAGS)),0)
+ifeq ($(MAKELEVEL),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 

@@ -88,8 +88,6 @@ struct plan {
     struct arena *arena;
 };
 
-// Strides of a value's elements by logical axis.
-void value_strides(const struct value *v, int64_t stride[GRAPH_RANK_MAX]);
 // Whether a value has a row for every example.
 static inline bool value_batch(const struct value *v) { return v->place != AT_WHOLE && (v->place != AT_INPUT || v->node->batch); }
 

@@ -133,6 +133,7 @@ struct build {  // a program under construction
     struct vec_view store_view[2 * MEMBERS];
     int store_value[2 * MEMBERS];
     const struct node *load_node[2 * MEMBERS];
+    bool load_stored[2 * MEMBERS];
     int reg[MEMBERS];  // of members
     bool has_sum;
 };
@@ -163,15 +164,16 @@ static int operand(struct build *b, const struct node *n, const struct node *o) 
     if (r < 0 && o->op == OP_BROADCAST && !s->spread[n->id]) r = member_register(b, o->in[0]);
     if (r >= 0) return r;
     if (planner_number(o, &a)) return add_op(b, VEC_FILL, -1, -1, (float)a);
+    bool stored = o->op == OP_BROADCAST && s->spread[n->id];
     for (int i = 0; i < b->q.loads; i++)
-        if (b->load_node[i] == o) return b->load[i].reg;
+        if (b->load_node[i] == o && b->load_stored[i] == stored) return b->load[i].reg;
     int i = b->q.loads++;
     unsigned vary;
-    bool stored = o->op == OP_BROADCAST && s->spread[n->id];
     const struct node *seen = stored ? &(struct node){.op = OP_INPUT, .batch = o->batch, .shape = o->shape} : o;
     if (!view_in(seen, b->c->last, b->c->rows, b->c->cols, &b->load_view[i], &vary, b->c->batch))
         BUG("operand %d (%s) of node %d (%s) fits no view", o->id, op_name[o->op], n->id, op_name[n->op]);
     b->load_node[i] = o;
+    b->load_stored[i] = stored;
     b->load_value[i] = planner_materialise(s, stored ? o : planner_under_broadcast(o), b->c->last);
     b->load[i] = (struct vec_load){b->q.registers++, vary & 1, (vary & 2) != 0};
     return b->load[i].reg;
@@ -346,6 +348,7 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
         needs |= s->open[into].needs | 1ull << into;
         into = -1;
     }
+    if (n->op == OP_RESHAPE && (into < 0 || into != s->cluster[x->id])) return;  // no register to rename: a view
     if (into < 0) {
         for (int k = 0; k < CLUSTERS; k++)  // a new one may push an old one out; then needs are written first
             if (needs >> k & 1 && !s->open[k].open) needs &= ~(1ull << k);

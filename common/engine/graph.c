@@ -309,6 +309,7 @@ struct node *graph_gather(struct graph *g, struct node *x, struct node *index) {
 struct node *graph_scatter(struct graph *g, struct node *v, struct node *index, int64_t n) {
     real_only(OP_SCATTER, v);
     same_but_last("scatter", v, index);
+    if (!shape_equal(&v->shape, &index->shape)) shape_bug("scatter", v, &index->shape);
     return make(g, (struct node){.op = OP_SCATTER, .shape = with_last(v, n)}, v, index);
 }
 

@@ -87,7 +87,7 @@ FUZZ  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
 # Other flags, or another list of objects, are a reason to build again: a file each that changes only when they do.
 ifneq ($(filter-out $(JUST_WORDS),$(GOALS)),)
-remember = $(if $(subst x$(strip $2),,x$(file <$1))$(subst x$(file <$1),,x$(strip $2)),$(shell mkdir -p $(BUILD))$(file >$1,$(strip $2)))
+remember = $(if $(subst x$(strip $2),,x$(file <$1))$(subst x$(file <$1),,x$(strip $2)),$(shell mkdir -p $(dir $1))$(file >$1,$(strip $2)))
 $(call remember,$(BUILD)/flags,$(COMPILE) $(foreach isa,$(ISAS),$(ISA_$(isa))) $(ISA_COMPILE) $(LINK) $(LDLIBS))
 $(call remember,$(BUILD)/objects,$(OBJECTS))
 endif

@@ -18,7 +18,8 @@ uint64_t cluster_needs(const struct planner *s, const struct node *n) {
 }
 
 // How operand o looks from a space: the view's strides, and along what it varies. False where no view does.
-static bool view_in(const struct node *o, bool last, int64_t rows, int64_t cols, struct vec_view *view, unsigned *vary, bool batch) {
+static bool view_in(const struct node *o, bool last, int64_t rows, int64_t cols, struct vec_view *view, unsigned *vary,
+                    bool batch) {
     const struct node *src = planner_under_broadcast(o);
     const struct node *value = src->op == OP_EACH ? src->in[0] : src;
     int64_t q[GRAPH_RANK_MAX], p[GRAPH_RANK_MAX];
@@ -42,7 +43,8 @@ static bool view_in(const struct node *o, bool last, int64_t rows, int64_t cols,
         by_row = rows > 1;
         by_col = c > 1;
     }
-    int64_t count = shape_count(&src->shape), width = by_col ? (last ? src->shape.dim[0] : src->shape.dim[src->shape.rank - 1]) : 1;
+    int64_t count = shape_count(&src->shape),
+            width = by_col ? (last ? src->shape.dim[0] : src->shape.dim[src->shape.rank - 1]) : 1;
     *view = (struct vec_view){NULL, value->batch ? count : 0, by_row ? width : 0};
     bool rowwise = value->batch || by_row || !batch;
     *vary = (rowwise ? 1u : 0) | (by_col ? 2u : 0);
@@ -83,7 +85,8 @@ static enum vec_code vec_code(enum op op) {
     case OP_TANH: return VEC_TANH;
     case OP_SIGMOID: return VEC_SIGMOID;
     case OP_ERF: return VEC_ERF;
-    case OP_RELU: case OP_SOFT_RELU: return VEC_RELU;
+    case OP_RELU:
+    case OP_SOFT_RELU: return VEC_RELU;
     case OP_STEP: return VEC_STEP;
     case OP_SIGN: return VEC_SIGN;
     case OP_GATHER: return VEC_ROW_GATHER;
@@ -91,7 +94,8 @@ static enum vec_code vec_code(enum op op) {
     case OP_ARGMAX: return VEC_ROW_ARGMAX;
     case OP_ROW_MAX: return VEC_ROW_MAX;
     case OP_SUM: return VEC_ROW_SUM;
-    case OP_RESHAPE: case OP_DETACH: return VEC_COPY;
+    case OP_RESHAPE:
+    case OP_DETACH: return VEC_COPY;
     default: BUG("op %s is no part of a fused program", op_name[op]);
     }
 }
@@ -143,7 +147,8 @@ static int add_op(struct build *b, enum vec_code code, int x, int y, float a) {
     return b->q.registers++;
 }
 
-static void add_store(struct build *b, int reg, enum vec_store_kind kind, const struct node *n, int64_t example, int64_t row) {
+static void add_store(struct build *b, int reg, enum vec_store_kind kind, const struct node *n, int64_t example,
+                      int64_t row) {
     int i = b->q.stores++;
     b->store[i] = (struct vec_store){reg, kind};
     b->store_view[i] = (struct vec_view){NULL, example, row};
@@ -273,18 +278,22 @@ static int new_cluster(struct planner *s, bool batch, bool last, int64_t rows, i
 
 static bool fits_space(const struct cluster *c, bool batch, bool last, int64_t rows, int64_t cols) {
     bool same_layout = c->last == last || c->rows == 1;
-    return c->open && c->batch == batch && c->rows == rows && same_layout && (c->cols == cols || c->cols == 1 || cols == 1);
+    return c->open && c->batch == batch && c->rows == rows && same_layout &&
+           (c->cols == cols || c->cols == 1 || cols == 1);
 }
 
 // Puts n into the cluster of its operands where that is possible, else into a new one. `x`, `y`: operands.
-void cluster_join(struct planner *s, const struct node *n, bool last, int64_t rows, int64_t cols, const struct node *x, const struct node *y) {
+void cluster_join(struct planner *s, const struct node *n, bool last, int64_t rows, int64_t cols, const struct node *x,
+                  const struct node *y) {
     const struct node *operand[2] = {x, y};
     uint64_t needs = 0;
     int into = -1;
     bool batch = n->batch || n->op == OP_SUM_EXAMPLES;
 
     // Does what the operands vary along give n's value its full extent?
-    unsigned vary = n->op == OP_SCATTER ? 3 : n->op == OP_SUM || n->op == OP_GATHER || n->op == OP_ARGMAX || n->op == OP_ROW_MAX ? 1 : 0;
+    unsigned vary = n->op == OP_SCATTER                                                                  ? 3
+                    : n->op == OP_SUM || n->op == OP_GATHER || n->op == OP_ARGMAX || n->op == OP_ROW_MAX ? 1
+                                                                                                         : 0;
     bool spread = false;
     for (int i = 0; i < 2; i++) {
         const struct node *o = operand[i], *src = o ? planner_under_broadcast(o) : NULL;
@@ -292,15 +301,20 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
         struct vec_view view;
         unsigned v = 0;
         if (!o || planner_number(o, &a)) continue;
-        if (s->cluster[src->id] >= 0 && s->open[s->cluster[src->id]].open) v = s->vary[src->id];
-        else if (!view_in(o, last, rows, cols, &view, &v, batch)) spread = true;
+        if (s->cluster[src->id] >= 0 && s->open[s->cluster[src->id]].open)
+            v = s->vary[src->id];
+        else if (!view_in(o, last, rows, cols, &view, &v, batch))
+            spread = true;
         vary |= v;
     }
     bool wide = op_elementwise(n->op) || n->op == OP_SCATTER || n->op == OP_RESHAPE || cluster_ends(s, n);
     unsigned wanted = 1u | (wide && cols > 1 ? 2u : 0);
     if ((vary & wanted) != wanted) spread = true;
     s->spread[n->id] = spread;
-    s->vary[n->id] = (unsigned char)(spread ? 3 : op_elementwise(n->op) || n->op == OP_RESHAPE ? vary : n->op == OP_SCATTER ? 3 : 1);
+    s->vary[n->id] = (unsigned char)(spread                                         ? 3
+                                     : op_elementwise(n->op) || n->op == OP_RESHAPE ? vary
+                                     : n->op == OP_SCATTER                          ? 3
+                                                                                    : 1);
     if (spread)
         for (int i = 0; i < 2; i++)
             if (operand[i] && operand[i]->op == OP_BROADCAST) planner_materialise(s, operand[i], last);
@@ -317,14 +331,16 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
         struct cluster *c = &s->open[k];
         struct vec_view view;
         unsigned v;
-        bool can = !cluster_ends(s, src) && fits_space(c, batch, last, rows, cols) && c->count < MEMBERS - 1 && k != into &&
-                   (s->last[src->id] == last || layout_flat(&src->shape)) &&
+        bool can = !cluster_ends(s, src) && fits_space(c, batch, last, rows, cols) && c->count < MEMBERS - 1 &&
+                   k != into && (s->last[src->id] == last || layout_flat(&src->shape)) &&
                    view_in(o, last, rows, cols, &view, &v, batch);
         if (can && into >= 0) {  // join two clusters into one
             struct cluster *d = &s->open[into];
             bool circle = (c->needs >> into & 1) || (d->needs >> k & 1);
             for (int j = 0; j < CLUSTERS; j++)
-                if (j != k && j != into && ((c->needs | d->needs) >> j & 1) && (s->open[j].needs >> k & 1 || s->open[j].needs >> into & 1)) circle = true;
+                if (j != k && j != into && ((c->needs | d->needs) >> j & 1) &&
+                    (s->open[j].needs >> k & 1 || s->open[j].needs >> into & 1))
+                    circle = true;
             if (!circle && fits_space(d, c->batch, c->last, c->rows, c->cols) && c->count + d->count < MEMBERS - 1) {
                 for (int j = 0; j < c->count; j++) {
                     d->member[d->count++] = c->member[j];

@@ -21,7 +21,8 @@ struct cluster {
 struct planner;
 // Puts n into the cluster of its operands where that is possible, else into a new one. The space is that of
 // n, or of what it reduces; x, y: operands, y may be NULL.
-void cluster_join(struct planner *s, const struct node *n, bool last, int64_t rows, int64_t cols, const struct node *x, const struct node *y);
+void cluster_join(struct planner *s, const struct node *n, bool last, int64_t rows, int64_t cols, const struct node *x,
+                  const struct node *y);
 // Turns cluster k into an instruction, after those that it needs; nothing if it is not open.
 void cluster_close(struct planner *s, int k);
 // The open clusters that must be closed before n has a value, also through views that are not made yet.

@@ -17,8 +17,8 @@
 #include "instr.h"
 
 enum {
-    JOB = 4,            // shards a job has at most
-    ROUND = 64,         // shards whose partial sums are kept at a time
+    JOB = 4,     // shards a job has at most
+    ROUND = 64,  // shards whose partial sums are kept at a time
     PACK_COLUMNS = 4 * GEMM_PANEL,
     SUM_COLUMNS = 3 * GEMM_PANEL,
     REDUCE_FLOATS = 8192,
@@ -27,12 +27,12 @@ enum {
 // What an instruction needs besides the plan.
 struct kernel {
     struct dnn_conv *conv;
-    float *packed;          // weights in the layout of the product
+    float *packed;  // weights in the layout of the product
     uint64_t packed_version;
-    float *slots;           // partial sums: [1 + shards of a round][slot_floats]; the first row carries earlier rounds
+    float *slots;  // partial sums: [1 + shards of a round][slot_floats]; the first row carries earlier rounds
     int64_t slot_floats, slot_rows;
-    int64_t *slot_at;       // I_VEC: per store, its place in a slot
-    struct strided walk;    // I_COPY, I_SUM: dimensions merged and ordered
+    int64_t *slot_at;     // I_VEC: per store, its place in a slot
+    struct strided walk;  // I_COPY, I_SUM: dimensions merged and ordered
     int dims;
 };
 
@@ -58,7 +58,7 @@ struct cpu {
     int64_t *capacity;      // by value: examples that fit in its memory
     struct kernel *kernel;  // by instruction
     struct worker *worker;
-    float **out;            // by output
+    float **out;                 // by output
     struct task *pack, *finish;  // in order of passes
     int packs, finishes;
     struct vec_program sum;  // adds slots
@@ -68,8 +68,8 @@ struct cpu {
     int64_t examples;
     int64_t shards, round_first, round_shards;
     int job_shards;
-    int from, to;           // instructions
-    int *pending;           // tasks of this moment
+    int from, to;  // instructions
+    int *pending;  // tasks of this moment
 };
 
 static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
@@ -78,9 +78,9 @@ static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
 
 struct where {  // the rows an instruction works on
     struct worker *w;
-    int64_t first;   // example
-    int rows;        // examples that are there
-    int in_job;      // examples between the job's first and this first
+    int64_t first;  // example
+    int rows;       // examples that are there
+    int in_job;     // examples between the job's first and this first
 };
 
 static float *at(const struct cpu *c, int v, const struct where *h) {
@@ -96,7 +96,9 @@ static float *at(const struct cpu *c, int v, const struct where *h) {
     BUG("value %d is nowhere", v);
 }
 
-static int64_t row_stride(const struct cpu *c, int v) { return value_batch(&c->p->value[v]) ? c->p->value[v].floats : 0; }
+static int64_t row_stride(const struct cpu *c, int v) {
+    return value_batch(&c->p->value[v]) ? c->p->value[v].floats : 0;
+}
 
 // ---- convolutions
 
@@ -104,8 +106,9 @@ static struct dnn_shape conv_shape(const struct node *n, int examples) {
     const struct shape *x = n->op == OP_CONV_DX ? &n->shape : &n->in[0]->shape;
     const struct shape *y = n->op == OP_CONV ? &n->shape : n->op == OP_CONV_DX ? &n->in[0]->shape : &n->in[1]->shape;
     const struct shape *w = n->op == OP_CONV_DW ? &n->shape : &n->in[1]->shape;
-    return (struct dnn_shape){(int)x->dim[0], (int)x->dim[1], (int)x->dim[2], (int)y->dim[0], (int)y->dim[1], (int)y->dim[2],
-                              (int)w->dim[2], (int)w->dim[3], n->stride, n->padding, examples};
+    return (struct dnn_shape){(int)x->dim[0], (int)x->dim[1], (int)x->dim[2], (int)y->dim[0],
+                              (int)y->dim[1], (int)y->dim[2], (int)w->dim[2], (int)w->dim[3],
+                              n->stride,      n->padding,     examples};
 }
 
 // An operand of a primitive for SHARD examples: rows that are not there are zeros, in memory that is ours.
@@ -145,8 +148,10 @@ static void run_conv(const struct cpu *c, const struct instr *i, const struct ke
         return;
     }
     float *out = at(c, i->out, h);
-    if (i->node->op == OP_CONV) dnn_conv_run(k->conv, x, k->packed, bias, out, h->w->scratch);
-    else dnn_conv_run(k->conv, out, k->packed, NULL, x, h->w->scratch);
+    if (i->node->op == OP_CONV)
+        dnn_conv_run(k->conv, x, k->packed, bias, out, h->w->scratch);
+    else
+        dnn_conv_run(k->conv, out, k->packed, NULL, x, h->w->scratch);
 }
 
 // Any convolution in logical layout, example by example: for the mixtures that no library call covers.
@@ -154,7 +159,8 @@ static void run_conv_any(const struct cpu *c, const struct instr *i, const struc
     struct dnn_shape s = conv_shape(i->node, 1);
     const struct value *out = &c->p->value[i->out];
     for (int e = 0; e < h->rows; e++) {
-        const float *a = at(c, i->in[0], h) + e * row_stride(c, i->in[0]), *b = at(c, i->in[1], h) + e * row_stride(c, i->in[1]);
+        const float *a = at(c, i->in[0], h) + e * row_stride(c, i->in[0]),
+                    *b = at(c, i->in[1], h) + e * row_stride(c, i->in[1]);
         float *y = at(c, i->out, h) + e * out->floats;
         memset(y, 0, (size_t)out->floats * sizeof(float));
         for (int o = 0; o < s.out_channels; o++)
@@ -166,11 +172,15 @@ static void run_conv_any(const struct cpu *c, const struct instr *i, const struc
                                 int row = p * s.stride + u - s.padding, col = q * s.stride + v - s.padding;
                                 if (row < 0 || row >= s.height || col < 0 || col >= s.width) continue;
                                 int64_t ix = ((int64_t)ch * s.height + row) * s.width + col;
-                                int64_t iw = (((int64_t)o * s.channels + ch) * s.kernel_height + u) * s.kernel_width + v;
+                                int64_t iw =
+                                    (((int64_t)o * s.channels + ch) * s.kernel_height + u) * s.kernel_width + v;
                                 int64_t iy = ((int64_t)o * s.out_height + p) * s.out_width + q;
-                                if (i->node->op == OP_CONV) y[iy] += a[ix] * b[iw];
-                                else if (i->node->op == OP_CONV_DX) y[ix] += a[iy] * b[iw];
-                                else y[iw] += a[ix] * b[iy];
+                                if (i->node->op == OP_CONV)
+                                    y[iy] += a[ix] * b[iw];
+                                else if (i->node->op == OP_CONV_DX)
+                                    y[ix] += a[iy] * b[iw];
+                                else
+                                    y[iw] += a[ix] * b[iy];
                             }
     }
 }
@@ -196,8 +206,10 @@ static void run_pool(const struct cpu *c, const struct instr *i, const struct wh
         if (!index->bytes)
             for (int64_t j = 0; j < windows; j++) narrow[j] = (unsigned char)((const int32_t *)wide)[j];
         const unsigned char *from = index->bytes ? (const unsigned char *)wide : narrow;
-        if (n->op == OP_POOL_GATHER) dnn_pool_gather(a, from, step, hh, w, ch, k, y);
-        else dnn_pool_scatter(a, from, step, hh, w, ch, k, y);
+        if (n->op == OP_POOL_GATHER)
+            dnn_pool_gather(a, from, step, hh, w, ch, k, y);
+        else
+            dnn_pool_scatter(a, from, step, hh, w, ch, k, y);
     }
 }
 
@@ -235,7 +247,8 @@ static void run_product(const struct cpu *c, const struct instr *i, const struct
     for (int e = 0; e < h->rows; e++)
         for (int64_t l = 0; l < leading; l++)
             gemm_plain(m, cols, k, matrix(a + e * sa + l * m * k, dim_of(n->in[0], 1), n->ta),
-                       matrix(b + e * sb + l * k * cols, dim_of(n->in[1], 1), n->tb), out + e * so + l * m * cols, cols, NULL, h->w->scratch);
+                       matrix(b + e * sb + l * k * cols, dim_of(n->in[1], 1), n->tb), out + e * so + l * m * cols, cols,
+                       NULL, h->w->scratch);
 }
 
 // Columns [from, to) of the sum over all examples of A B.
@@ -289,14 +302,16 @@ static int tidy(struct strided *w, bool merge) {
         if (w->from[i] == w->from[i + 1] * w->dim[i + 1] && w->to[i] == w->to[i + 1] * w->dim[i + 1]) {
             w->dim[i] *= w->dim[i + 1];
             w->from[i] = w->from[i + 1], w->to[i] = w->to[i + 1];
-            for (int j = i + 1; j + 1 < n; j++) w->dim[j] = w->dim[j + 1], w->from[j] = w->from[j + 1], w->to[j] = w->to[j + 1];
+            for (int j = i + 1; j + 1 < n; j++)
+                w->dim[j] = w->dim[j + 1], w->from[j] = w->from[j + 1], w->to[j] = w->to[j + 1];
             n--;
         }
     return n;
 }
 
 static void copy_dims(const struct strided *w, int d, int n, const float *from, float *to) {
-    if (n - d == 2 && w->to[d + 1] == 1 && w->from[d] == 1 && w->from[d + 1] == w->dim[d] && w->to[d] == w->dim[d + 1]) {
+    if (n - d == 2 && w->to[d + 1] == 1 && w->from[d] == 1 && w->from[d + 1] == w->dim[d] &&
+        w->to[d] == w->dim[d + 1]) {
         dnn_to_channels_last(from, 1, (int)w->dim[d + 1], (int)w->dim[d], to);  // a transposed matrix
     } else if (d + 1 < n) {
         for (int64_t i = 0; i < w->dim[d]; i++) copy_dims(w, d + 1, n, from + i * w->from[d], to + i * w->to[d]);
@@ -336,15 +351,18 @@ static void run_copy(const struct cpu *c, const struct instr *i, const struct ke
     const float *in = at(c, i->in[0], h);
     int64_t step = row_stride(c, i->in[0]);
     if (c->p->value[i->in[0]].bytes) {
-        for (int e = 0; e < h->rows; e++) widen_dims(&k->walk, 0, k->dims, (const unsigned char *)(in + e * step), (int32_t *)out + e * floats);
+        for (int e = 0; e < h->rows; e++)
+            widen_dims(&k->walk, 0, k->dims, (const unsigned char *)(in + e * step), (int32_t *)out + e * floats);
         return;
     }
     if (k->walk.clear || i->code == I_SUM) memset(out, 0, (size_t)(h->rows * floats) * sizeof(float));
     for (int e = 0; e < h->rows; e++) {
         const float *from = in + e * step + k->walk.from_start;
         float *to = out + e * floats + k->walk.to_start;
-        if (i->code == I_SUM) add_dims(&k->walk, 0, k->dims, from, to);
-        else copy_dims(&k->walk, 0, k->dims, from, to);
+        if (i->code == I_SUM)
+            add_dims(&k->walk, 0, k->dims, from, to);
+        else
+            copy_dims(&k->walk, 0, k->dims, from, to);
     }
 }
 
@@ -360,8 +378,10 @@ static void run_gather(const struct cpu *c, const struct instr *i, const struct 
         if (!gather) memset(y, 0, (size_t)out * sizeof *y);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < some; j++)
-                if (gather) y[r * some + j] = x[r * wide + index[r * some + j]];
-                else y[r * wide + index[r * some + j]] += x[r * some + j];
+                if (gather)
+                    y[r * some + j] = x[r * wide + index[r * some + j]];
+                else
+                    y[r * wide + index[r * some + j]] += x[r * some + j];
     }
 }
 
@@ -384,16 +404,18 @@ static void run_vec(const struct cpu *c, const struct instr *i, const struct ker
     }
     for (int j = 0; j < i->program.stores; j++) {
         store[j] = i->store_view[j];
-        store[j].at = i->program.store[j].kind == VEC_SUM_ALL ? slot_of(c, k, h) + k->slot_at[j] : at(c, i->store[j], h);
+        store[j].at =
+            i->program.store[j].kind == VEC_SUM_ALL ? slot_of(c, k, h) + k->slot_at[j] : at(c, i->store[j], h);
     }
     vec_run(&i->program, load, store, h->rows, i->rows, i->cols, h->w->scratch);
 }
 
 static void run_instr(struct cpu *c, int t, const struct where *h) {
     static const enum exec_part part[] = {
-        [I_VEC] = PART_ELEMENTWISE, [I_GEMM] = PART_MATMUL, [I_GEMM_SUM] = PART_MATMUL, [I_PRODUCT] = PART_MATMUL,
-        [I_CONV] = PART_CONV, [I_CONV_SUM] = PART_CONV, [I_CONV_EACH] = PART_CONV, [I_CONV_ANY] = PART_CONV, [I_POOL] = PART_POOL,
-        [I_COPY] = PART_MOVE, [I_GATHER] = PART_MOVE, [I_SUM] = PART_MOVE, [I_UNIFORM] = PART_ELEMENTWISE};
+        [I_VEC] = PART_ELEMENTWISE,    [I_GEMM] = PART_MATMUL,   [I_GEMM_SUM] = PART_MATMUL, [I_PRODUCT] = PART_MATMUL,
+        [I_CONV] = PART_CONV,          [I_CONV_SUM] = PART_CONV, [I_CONV_EACH] = PART_CONV,  [I_CONV_ANY] = PART_CONV,
+        [I_POOL] = PART_POOL,          [I_COPY] = PART_MOVE,     [I_GATHER] = PART_MOVE,     [I_SUM] = PART_MOVE,
+        [I_UNIFORM] = PART_ELEMENTWISE};
     const struct instr *i = &c->p->instr[t];
     const struct kernel *k = &c->kernel[t];
     double start = msg_clock();
@@ -402,10 +424,13 @@ static void run_instr(struct cpu *c, int t, const struct where *h) {
     case I_GEMM: run_gemm(c, i, k, h); break;
     case I_GEMM_SUM: break;  // after the pass
     case I_PRODUCT: run_product(c, i, h); break;
-    case I_CONV: case I_CONV_SUM: case I_CONV_EACH: run_conv(c, i, k, h); break;
+    case I_CONV:
+    case I_CONV_SUM:
+    case I_CONV_EACH: run_conv(c, i, k, h); break;
     case I_CONV_ANY: run_conv_any(c, i, h); break;
     case I_POOL: run_pool(c, i, h); break;
-    case I_COPY: case I_SUM: run_copy(c, i, k, h); break;
+    case I_COPY:
+    case I_SUM: run_copy(c, i, k, h); break;
     case I_GATHER: run_gather(c, i, h); break;
     case I_UNIFORM: run_uniform(c, i, h); break;
     }
@@ -474,7 +499,8 @@ static void run_finish(void *data, long j, int worker) {
     bool carry = c->round_first > 0, more = c->round_first + c->round_shards < c->shards;
     float *slots = k->slots + (carry ? 0 : k->slot_floats) + t->from, *to = k->slots + t->from;
     int64_t rows = c->round_shards + carry;
-    if (i->code == I_VEC && !more) to = at(c, i->store[t->store], &(struct where){.w = w}) + t->from - k->slot_at[t->store];
+    if (i->code == I_VEC && !more)
+        to = at(c, i->store[t->store], &(struct where){.w = w}) + t->from - k->slot_at[t->store];
     struct vec_view load = {slots, k->slot_floats, 0}, store = {to, 0, 0};
     float sums[REDUCE_FLOATS];  // the first slot is read and, between rounds, written
     store.at = sums;
@@ -524,9 +550,11 @@ static void zero_sums(struct cpu *c, int pass) {
     for (int t = c->from; t < c->to; t++) {
         const struct instr *i = &c->p->instr[t];
         if (i->pass != pass) continue;
-        if (i->code == I_GEMM_SUM || i->code == I_CONV_SUM) memset(at(c, i->out, &h), 0, (size_t)c->p->value[i->out].floats * sizeof(float));
+        if (i->code == I_GEMM_SUM || i->code == I_CONV_SUM)
+            memset(at(c, i->out, &h), 0, (size_t)c->p->value[i->out].floats * sizeof(float));
         for (int j = 0; j < i->program.stores; j++)
-            if (i->program.store[j].kind == VEC_SUM_ALL) memset(at(c, i->store[j], &h), 0, (size_t)c->p->value[i->store[j]].floats * sizeof(float));
+            if (i->program.store[j].kind == VEC_SUM_ALL)
+                memset(at(c, i->store[j], &h), 0, (size_t)c->p->value[i->store[j]].floats * sizeof(float));
     }
 }
 
@@ -591,9 +619,11 @@ static bool run(void *state, int64_t examples, struct error *e) {
         const struct value *x = &c->p->value[v];
         if (!c->out[i] || (value_batch(x) && !examples)) continue;
         int64_t rows = c->p->rewritten[i]->batch ? examples : 1, floats = shape_count(&x->node->shape);
-        if (value_batch(x) || rows == 1) memcpy(c->out[i], at(c, v, &h), (size_t)(rows * floats) * sizeof(float));
+        if (value_batch(x) || rows == 1)
+            memcpy(c->out[i], at(c, v, &h), (size_t)(rows * floats) * sizeof(float));
         else
-            for (int64_t r = 0; r < rows; r++) memcpy(c->out[i] + r * floats, at(c, v, &h), (size_t)floats * sizeof(float));
+            for (int64_t r = 0; r < rows; r++)
+                memcpy(c->out[i] + r * floats, at(c, v, &h), (size_t)floats * sizeof(float));
     }
     c->wall += msg_clock() - start;
     return true;
@@ -607,7 +637,8 @@ static void add_task(struct task **list, int *count, struct task t) {
 }
 
 static void add_tasks(struct task **list, int *count, int instr, int store, int64_t from, int64_t to, int64_t step) {
-    for (int64_t a = from; a < to; a += step) add_task(list, count, (struct task){instr, store, a, a + step < to ? a + step : to});
+    for (int64_t a = from; a < to; a += step)
+        add_task(list, count, (struct task){instr, store, a, a + step < to ? a + step : to});
 }
 
 static void open_instr(struct cpu *c, int t, size_t *scratch, size_t *stage, size_t *views) {
@@ -635,7 +666,9 @@ static void open_instr(struct cpu *c, int t, size_t *scratch, size_t *stage, siz
         break;
     }
     case I_GEMM_SUM: add_tasks(&c->finish, &c->finishes, t, 0, 0, dim_of(i->node, 1), SUM_COLUMNS); break;
-    case I_CONV: case I_CONV_SUM: case I_CONV_EACH: {
+    case I_CONV:
+    case I_CONV_SUM:
+    case I_CONV_EACH: {
         struct dnn_shape s = conv_shape(i->node, i->code == I_CONV_EACH ? 1 : SHARD);
         enum dnn_kind kind = i->node->op == OP_CONV ? DNN_FORWARD : i->node->op == OP_CONV_DX ? DNN_DX : DNN_DW;
         k->conv = dnn_conv_new(kind, &s, i->bias >= 0, i->relu);
@@ -654,7 +687,8 @@ static void open_instr(struct cpu *c, int t, size_t *scratch, size_t *stage, siz
     }
     case I_UNIFORM: *stage = larger(*stage, (size_t)c->p->value[i->out].floats * sizeof(float)); break;
     case I_POOL: *stage = larger(*stage, (size_t)(c->p->value[i->in[0]].floats + c->p->value[i->out].floats)); break;
-    case I_COPY: case I_SUM:
+    case I_COPY:
+    case I_SUM:
         k->walk = i->walk;
         k->dims = tidy(&k->walk, true);
         break;

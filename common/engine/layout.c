@@ -2,9 +2,7 @@
 #include "layout.h"
 
 // Layouts differ only where there is something on both sides of the first axis.
-bool layout_flat(const struct shape *s) {
-    return s->rank < 2 || s->dim[0] == 1 || shape_count(s) == s->dim[0];
-}
+bool layout_flat(const struct shape *s) { return s->rank < 2 || s->dim[0] == 1 || shape_count(s) == s->dim[0]; }
 
 // Dimensions in the order in which they lie in memory.
 void layout_physical(const struct shape *s, bool last, int64_t dim[GRAPH_RANK_MAX]) {
@@ -28,7 +26,6 @@ void layout_strides(const struct shape *s, bool last, int64_t stride[GRAPH_RANK_
         step *= s->dim[axis];
     }
 }
-
 
 // A transpose that only renames the layout: axis 0 moves to the end, or the end to axis 0.
 bool layout_first_to_end(const struct node *n) {

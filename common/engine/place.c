@@ -47,7 +47,8 @@ static void touch(struct plan *p, int v, int at, int segment, int *first, int *f
 }
 
 void place_values(struct plan *p) {
-    int *first = memory_take((size_t)(p->values + 1) * sizeof(int)), *final = memory_zero((size_t)(p->values + 1) * sizeof(int));
+    int *first = memory_take((size_t)(p->values + 1) * sizeof(int)),
+        *final = memory_zero((size_t)(p->values + 1) * sizeof(int));
     int *in_pass = memory_take((size_t)(p->values + 1) * sizeof(int));
     bool *wide = memory_zero((size_t)(p->values + 1)), *crosses = memory_zero((size_t)(p->values + 1));
     for (int v = 0; v < p->values; v++) first[v] = -1, in_pass[v] = -1;
@@ -62,7 +63,9 @@ void place_values(struct plan *p) {
         all[count++] = i->bias;
         all[count++] = i->top;
         for (int j = 0; j < count + i->program.loads + i->program.stores; j++) {
-            int v = j < count ? all[j] : j < count + i->program.loads ? i->load[j - count] : i->store[j - count - i->program.loads];
+            int v = j < count                      ? all[j]
+                    : j < count + i->program.loads ? i->load[j - count]
+                                                   : i->store[j - count - i->program.loads];
             touch(p, v, t, segment, first, final, wide, i->by_job);
             if (v < 0) continue;
             int r = p->value[v].root;
@@ -86,7 +89,8 @@ void place_values(struct plan *p) {
                 }
                 w->place = wide[v] || first[v] != final[v] ? AT_JOB : AT_SHARD;
                 if ((w->place == AT_JOB) != kind) continue;
-                span[count++] = (struct span){v, kind ? first[v] : w->born, kind ? final[v] : w->dies, align(w->floats)};
+                span[count++] =
+                    (struct span){v, kind ? first[v] : w->born, kind ? final[v] : w->dies, align(w->floats)};
             }
         *(kind ? &p->job_floats : &p->shard_floats) = pack(p, span, count);
     }

@@ -19,8 +19,14 @@ static bool home_layout(const struct planner *s, const struct node *n) {
     const struct node *x = n->in[0], *y = n->in[1];
     if (!n->batch || layout_flat(&n->shape)) return false;
     switch (n->op) {
-    case OP_CONV: case OP_CONV_DX: case OP_POOL_ARGMAX: case OP_POOL_GATHER: case OP_POOL_SCATTER: return true;
-    case OP_SLICE: case OP_PAD: case OP_SUM: return s->last[x->id];
+    case OP_CONV:
+    case OP_CONV_DX:
+    case OP_POOL_ARGMAX:
+    case OP_POOL_GATHER:
+    case OP_POOL_SCATTER: return true;
+    case OP_SLICE:
+    case OP_PAD:
+    case OP_SUM: return s->last[x->id];
     case OP_BROADCAST: return s->last[x->id];
     case OP_RESHAPE: return s->last[x->id] && x->shape.dim[0] == n->shape.dim[0];
     case OP_TRANSPOSE: return !s->last[x->id] && !layout_flat(&x->shape) && layout_end_to_first(n);
@@ -32,7 +38,9 @@ static bool home_layout(const struct planner *s, const struct node *n) {
 
 // ---- walking the nodes
 
-static bool row_op(const struct node *n) { return n->op == OP_GATHER || n->op == OP_ARGMAX || n->op == OP_ROW_MAX || n->op == OP_SCATTER; }
+static bool row_op(const struct node *n) {
+    return n->op == OP_GATHER || n->op == OP_ARGMAX || n->op == OP_ROW_MAX || n->op == OP_SCATTER;
+}
 
 // Gathers and others that the vector path does not take: several indices a row.
 static bool generic_row_op(const struct node *n) {
@@ -80,7 +88,8 @@ static void process(struct planner *s, const struct node *n) {
             planner_emit_to(s, I_SUM, n, last, a, -1)->walk = w;
             return;
         }
-        if (form != SUM_LAST && s->users[n->id] == 1 && !s->output[n->id] && graph_node(s->g, s->user[n->id][0])->op == OP_SUM_EXAMPLES) {
+        if (form != SUM_LAST && s->users[n->id] == 1 && !s->output[n->id] &&
+            graph_node(s->g, s->user[n->id][0])->op == OP_SUM_EXAMPLES) {
             s->done[n->id] = s->left[n->id] = true;
             return;
         }
@@ -100,15 +109,22 @@ static void process(struct planner *s, const struct node *n) {
         if (r == rows && c == cols && alike) cluster_join(s, n, last, rows, cols, x, NULL);
         return;
     }
-    case OP_MATMUL: case OP_CONV_DW: {
+    case OP_MATMUL:
+    case OP_CONV_DW: {
         bool sums_only = !s->output[n->id] && n->batch;
         for (int i = 0; sums_only && i < s->users[n->id]; i++)
             sums_only = graph_node(s->g, s->user[n->id][i])->op == OP_SUM_EXAMPLES;
-        if (sums_only && !planner_weight(x) && !planner_weight(y) && (n->op == OP_CONV_DW || n->shape.rank == 2)) return;
+        if (sums_only && !planner_weight(x) && !planner_weight(y) && (n->op == OP_CONV_DW || n->shape.rank == 2))
+            return;
         planner_make(s, n);
         return;
     }
-    case OP_CONV: case OP_CONV_DX: case OP_POOL_ARGMAX: case OP_POOL_GATHER: case OP_POOL_SCATTER: case OP_UNIFORM: planner_make(s, n); return;
+    case OP_CONV:
+    case OP_CONV_DX:
+    case OP_POOL_ARGMAX:
+    case OP_POOL_GATHER:
+    case OP_POOL_SCATTER:
+    case OP_UNIFORM: planner_make(s, n); return;
     default: return;  // inputs, constants and views are made when somebody asks
     }
 }
@@ -230,7 +246,8 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
         if (!again) lend_layouts(s);
     }
     for (int id = 0; id < s->n; id++) {
-        if (s->live[id] && s->pass[id] + graph_node(g, id)->batch > p->passes) p->passes = s->pass[id] + graph_node(g, id)->batch;
+        if (s->live[id] && s->pass[id] + graph_node(g, id)->batch > p->passes)
+            p->passes = s->pass[id] + graph_node(g, id)->batch;
     }
     find_order(s);
     for (s->now = 0; s->now <= p->passes; s->now++)
@@ -245,7 +262,8 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
             }
             for (int i = 0; i < count; i++) {  // what is asked for and can be had by now
                 const struct node *o = p->rewritten[i];
-                if (s->pass[o->id] == s->now && o->batch == batch) p->output_value[i] = planner_materialise(s, o, false);
+                if (s->pass[o->id] == s->now && o->batch == batch)
+                    p->output_value[i] = planner_materialise(s, o, false);
             }
             for (int k = 0; k < CLUSTERS; k++) cluster_close(s, k);
         }
@@ -295,7 +313,9 @@ struct node *const *plan_outputs(const struct plan *p, int *count) {
     return p->output;
 }
 
-struct graph *plan_graph(const struct plan *p) { return p->g; }
+struct graph *plan_graph(const struct plan *p) {
+    return p->g;
+}
 
 static void print_value(const struct plan *p, int v, FILE *f) {
     static const char *const name[] = {"nowhere", "input", "shard", "job", "batch", "whole"};
@@ -306,7 +326,10 @@ static void print_value(const struct plan *p, int v, FILE *f) {
 }
 
 static void print_program(const struct plan *p, const struct instr *i, FILE *f) {
-    static const char *const code[] = {"add", "sub", "mul", "div", "neg", "exp", "log", "sqrt", "tanh", "sigmoid", "erf", "relu", "step", "sign", "copy", "scale", "shift", "fill", "row_sum", "row_max", "row_argmax", "row_gather", "row_scatter"};
+    static const char *const code[] = {"add",     "sub",     "mul",        "div",        "neg",        "exp",
+                                       "log",     "sqrt",    "tanh",       "sigmoid",    "erf",        "relu",
+                                       "step",    "sign",    "copy",       "scale",      "shift",      "fill",
+                                       "row_sum", "row_max", "row_argmax", "row_gather", "row_scatter"};
     static const char *const store[] = {"store", "sum rows", "sum all"};
     fprintf(f, " rows %" PRId64 " cols %" PRId64 "\n", i->rows, i->cols);
     for (int j = 0; j < i->program.loads; j++) {
@@ -331,9 +354,13 @@ static void print_program(const struct plan *p, const struct instr *i, FILE *f) 
 
 void plan_print(const struct plan *p, FILE *f) {
     static const char *const name[] = {
-        [I_VEC] = "vec", [I_GEMM] = "gemm", [I_GEMM_SUM] = "gemm_sum", [I_PRODUCT] = "product", [I_CONV] = "conv", [I_CONV_SUM] = "conv_sum",
-        [I_CONV_EACH] = "conv_each", [I_CONV_ANY] = "conv_any", [I_POOL] = "pool", [I_COPY] = "copy", [I_GATHER] = "gather", [I_SUM] = "sum", [I_UNIFORM] = "uniform"};
-    fprintf(f, "%d instructions, %d passes over the examples, shards of %d; arenas of %" PRId64 " (shard) and %" PRId64 " (job) floats an example\n",
+        [I_VEC] = "vec",        [I_GEMM] = "gemm",         [I_GEMM_SUM] = "gemm_sum",   [I_PRODUCT] = "product",
+        [I_CONV] = "conv",      [I_CONV_SUM] = "conv_sum", [I_CONV_EACH] = "conv_each", [I_CONV_ANY] = "conv_any",
+        [I_POOL] = "pool",      [I_COPY] = "copy",         [I_GATHER] = "gather",       [I_SUM] = "sum",
+        [I_UNIFORM] = "uniform"};
+    fprintf(f,
+            "%d instructions, %d passes over the examples, shards of %d; arenas of %" PRId64 " (shard) and %" PRId64
+            " (job) floats an example\n",
             p->instrs, p->passes, SHARD, p->shard_floats, p->job_floats);
     for (int t = 0; t < p->instrs; t++) {
         const struct instr *i = &p->instr[t];

@@ -31,11 +31,14 @@ int planner_value(struct planner *s, const struct node *n, bool last, int root) 
         p->value = memory_grow(p->value, (size_t)p->value_room * sizeof *p->value);
     }
     int64_t count = shape_count(&n->shape);
-    struct value v = {.node = n, .last = last, .root = root < 0 ? p->values : root, .born = -1, .dies = -1, .pass = s->now};
+    struct value v = {
+        .node = n, .last = last, .root = root < 0 ? p->values : root, .born = -1, .dies = -1, .pass = s->now};
     v.bytes = n->op == OP_POOL_ARGMAX && last;
     v.floats = v.bytes ? (count + 3) / 4 : count;
-    if (n->op == OP_INPUT && !last) v.place = AT_INPUT;
-    else if (!n->batch) v.place = AT_WHOLE;
+    if (n->op == OP_INPUT && !last)
+        v.place = AT_INPUT;
+    else if (!n->batch)
+        v.place = AT_WHOLE;
     p->value[p->values] = v;
     s->value[n->id][last] = p->values;
     if (layout_flat(&n->shape) && n->op != OP_POOL_ARGMAX) s->value[n->id][!last] = p->values;
@@ -50,7 +53,8 @@ struct instr *planner_emit(struct planner *s, enum code code, const struct node 
         p->instr = memory_grow(p->instr, (size_t)p->instr_room * sizeof *p->instr);
     }
     struct instr *i = &p->instr[p->instrs++];
-    *i = (struct instr){.code = code, .pass = s->now, .whole = !n->batch, .node = n, .in = {-1, -1}, .out = -1, .bias = -1, .top = -1};
+    *i = (struct instr){
+        .code = code, .pass = s->now, .whole = !n->batch, .node = n, .in = {-1, -1}, .out = -1, .bias = -1, .top = -1};
     return i;
 }
 
@@ -117,7 +121,8 @@ static bool rows_uniform(const struct node *n) {
 }
 
 // Follows bias and ReLU behind a product whose rows have `cols` numbers; returns the node that is computed.
-static const struct node *follow_tail(struct planner *s, const struct node *n, int64_t cols, bool conv, const struct node **bias, bool *relu) {
+static const struct node *follow_tail(struct planner *s, const struct node *n, int64_t cols, bool conv,
+                                      const struct node **bias, bool *relu) {
     const struct node *end = n, *at = n;
     *bias = NULL;
     *relu = false;
@@ -153,7 +158,8 @@ static void emit_product(struct planner *s, const struct node *n) {
         const struct node *bias;
         bool relu;
         const struct node *end = follow_tail(s, n, cols, false, &bias, &relu);
-        int va = planner_materialise(s, a, false), vb = planner_materialise(s, b, false), vbias = bias ? planner_materialise(s, bias, false) : -1;
+        int va = planner_materialise(s, a, false), vb = planner_materialise(s, b, false),
+            vbias = bias ? planner_materialise(s, bias, false) : -1;
         struct instr *i = planner_emit_to(s, I_GEMM, end, false, va, vb);
         i->node = n;
         i->by_job = cols * k > BIG_WEIGHT;
@@ -185,7 +191,8 @@ static void emit_conv(struct planner *s, const struct node *n) {
     const struct node *bias = NULL, *end = n;
     bool relu = false;
     if (n->op == OP_CONV) end = follow_tail(s, n, n->shape.dim[0], true, &bias, &relu);
-    int va = planner_materialise(s, a, true), vb = planner_materialise(s, b, false), vbias = bias ? planner_materialise(s, bias, false) : -1;
+    int va = planner_materialise(s, a, true), vb = planner_materialise(s, b, false),
+        vbias = bias ? planner_materialise(s, bias, false) : -1;
     struct instr *i = planner_emit_to(s, I_CONV, end, true, va, vb);
     i->node = n;
     i->bias = vbias;
@@ -284,13 +291,16 @@ void planner_make(struct planner *s, const struct node *n) {
         emit_copy(s, n, last, from, walk_of(s, n, last, from));
         return;
     }
-    case OP_SLICE: case OP_PAD: {
+    case OP_SLICE:
+    case OP_PAD: {
         int from = planner_materialise(s, x, s->last[x->id]);
         emit_copy(s, n, last, from, walk_of(s, n, last, from));
         return;
     }
     case OP_MATMUL: emit_product(s, n); return;
-    case OP_CONV: case OP_CONV_DX: case OP_CONV_DW: emit_conv(s, n); return;
+    case OP_CONV:
+    case OP_CONV_DX:
+    case OP_CONV_DW: emit_conv(s, n); return;
     case OP_POOL_ARGMAX: {  // the maxima come with their places
         int a = planner_materialise(s, x, true), top = -1;
         for (int i = 0; i < s->users[n->id]; i++) {
@@ -300,7 +310,8 @@ void planner_make(struct planner *s, const struct node *n) {
         planner_emit_to(s, I_POOL, n, true, a, -1)->top = top;
         return;
     }
-    case OP_POOL_GATHER: case OP_POOL_SCATTER: {
+    case OP_POOL_GATHER:
+    case OP_POOL_SCATTER: {
         int a = planner_materialise(s, x, true), b = planner_materialise(s, n->in[1], true);
         if (s->value[n->id][1] < 0) planner_emit_to(s, I_POOL, n, true, a, b)->top = -1;
         return;

@@ -13,21 +13,21 @@
 struct planner {
     struct plan *p;
     struct graph *g;
-    int n;              // nodes
+    int n;  // nodes
     bool *live;
-    int *pass;          // the pass in which a node can be computed
+    int *pass;  // the pass in which a node can be computed
     int **user, *users;
-    int *order;         // in which nodes are processed
+    int *order;  // in which nodes are processed
     bool *output;
-    bool *last;         // layout at home
-    int (*value)[2];    // by node and layout, -1 where there is none
-    bool *done;         // became part of an instruction
-    bool *left;         // sums over rows that the sum over the examples does too
-    bool *spread;       // operands that are broadcasts are stored first
+    bool *last;           // layout at home
+    int (*value)[2];      // by node and layout, -1 where there is none
+    bool *done;           // became part of an instruction
+    bool *left;           // sums over rows that the sum over the examples does too
+    bool *spread;         // operands that are broadcasts are stored first
     unsigned char *vary;  // members of clusters: 1 by row, 2 by column
-    int *cluster;       // open cluster or -1
+    int *cluster;         // open cluster or -1
     struct cluster open[CLUSTERS];
-    int now;            // pass being written
+    int now;  // pass being written
 };
 
 // n's value in a layout, computed now if it is not there yet.
@@ -47,7 +47,9 @@ void *planner_keep(struct plan *p, const void *bytes, size_t size);
 void planner_sum_examples(struct planner *s, const struct node *n);
 // A whole value given to every example.
 static inline bool planner_weight(const struct node *n) { return n->op == OP_EACH; }
-static inline const struct node *planner_under_broadcast(const struct node *o) { return o->op == OP_BROADCAST ? o->in[0] : o; }
+static inline const struct node *planner_under_broadcast(const struct node *o) {
+    return o->op == OP_BROADCAST ? o->in[0] : o;
+}
 // Whether o is the same number everywhere, and which.
 bool planner_number(const struct node *o, double *a);
 

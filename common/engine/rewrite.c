@@ -126,7 +126,8 @@ static struct node *join_reshapes(struct graph *g, struct node *n) {
 static struct node *single_column(struct graph *g, struct node *n) {
     (void)g;
     bool chooses = n->op == OP_GATHER || n->op == OP_SCATTER || n->op == OP_ROW_MAX;
-    return chooses && shape_equal(&n->shape, &n->in[0]->shape) && n->shape.dim[n->shape.rank - 1] == 1 ? n->in[0] : NULL;
+    return chooses && shape_equal(&n->shape, &n->in[0]->shape) && n->shape.dim[n->shape.rank - 1] == 1 ? n->in[0]
+                                                                                                       : NULL;
 }
 
 static struct node *drop_detach(struct graph *g, struct node *n) {
@@ -135,7 +136,8 @@ static struct node *drop_detach(struct graph *g, struct node *n) {
 }
 
 static struct node *(*const rules[])(struct graph *, struct node *) = {
-    drop_detach, single_column, join_reshapes, hoist_each, fold_transpose, sink_sum, mask_before_scatter, sum_of_scatter, norm_of_product,
+    drop_detach, single_column,       join_reshapes,  hoist_each,      fold_transpose,
+    sink_sum,    mask_before_scatter, sum_of_scatter, norm_of_product,
 };
 
 struct state {

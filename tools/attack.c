@@ -93,6 +93,7 @@ static void check(struct gate *gate) {
     bool blob = is_stdout(o.output) || (!o.output && !o.json && !isatty(STDOUT_FILENO));
     if (blob + o.json + is_stdout(o.rows) + is_stdout(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
+    kept();
     if (!strcmp(o.norm, "l2") && attacks() && !opt_given(&program, "eps")) msg_usage("--norm l2 needs --eps");
     for (int i = 0; i < o.eps.count; i++)
         for (int j = 0; j < i; j++) {
@@ -102,12 +103,12 @@ static void check(struct gate *gate) {
         }
     for (int i = 0; i < o.eps.count && !strcmp(o.norm, "linf"); i++)
         if (o.eps.value[i] > 1) msg_usage("--eps %g: images lie in [0, 1], so 1 is everything (8/255 is accepted)", o.eps.value[i]);
+    if (o.png && !kept()) msg_usage("--png shows adversarial images, and --keep 0 keeps none");
     if (o.png && !attacks()) msg_usage("--png shows attacks, and --method names none");
     if (!wanted("pgd") && (opt_given(&program, "steps") || opt_given(&program, "step") || opt_given(&program, "restarts")))
         msg_usage("--steps, --step and --restarts are for --method pgd");
     if (!wanted("noise") && opt_given(&program, "draws")) msg_usage("--draws is for --method noise");
     if (o.explain && !wanted("fgsm") && !wanted("pgd")) msg_usage("--explain prints a gradient's plan, and --method names none that has one");
-    kept();
     gate->count = 0;
     if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
 }
@@ -219,7 +220,7 @@ static bool write_rows(const struct work *w, struct error *e) {
 
 static bool write_picture(const struct work *w, struct error *e) {
     struct picture *p = triptych(w->a, w->result, w->results, 8);
-    if (!p) return error_set(e, EXIT_INPUT, "--png: nothing to show: of grey or RGB images, --keep must hold one that the model gets right");
+    BUG_IF(!p, "no picture");
     bool fine = png_picture_write(p, o.png, e);
     picture_free(p);
     return fine;
@@ -254,6 +255,7 @@ static bool run(const struct model *m, const struct dataset *d, struct pool *poo
                                      .count = o.limit, .batch = o.batch, .keep = kept()};
     struct work w = {.a = attack_open(m, d, &options, pool, e)};
     if (!w.a) return false;
+    if (o.png && d->channels != 1 && d->channels != 3) return error_set(e, EXIT_INPUT, "--png: images of %d channels cannot be shown", d->channels);
     if (o.explain) {
         if (!attack_slope(w.a, e)) return false;
         plan_print(slope_plan(w.a->slope), stdout);

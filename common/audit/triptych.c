@@ -19,12 +19,16 @@ static float *difference(struct arena *arena, const float *clean, const float *x
 struct picture *triptych(const struct attack *a, struct attack_result *const *r, int results, int rows) {
     struct arena arena = {0};
     int columns = 1 + 2 * results, shown = 0;
+    bool any = true;  // none is right: wrong ones, then
+    for (int64_t i = 0; i < a->o.keep; i++) any = any && a->prediction[i] != a->y[i];
     struct picture_cell *cell = arena_take(&arena, (size_t)(rows * columns + 1) * sizeof *cell);
     for (int64_t i = 0; i < a->o.keep && shown < rows; i++) {
-        if (a->prediction[i] != a->y[i]) continue;
+        bool right = a->prediction[i] == a->y[i];
+        if (!right && !any) continue;
         struct picture_cell *row = cell + shown++ * columns;
         const float *clean = a->x + i * a->size;
-        row[0] = (struct picture_cell){clean, arena_print(&arena, "%lld: %lld", (long long)a->index[i], (long long)a->y[i]), NULL};
+        row[0] = (struct picture_cell){clean, arena_print(&arena, "%lld: %lld", (long long)a->index[i], (long long)a->y[i]),
+                                       right ? NULL : red};
         for (int j = 0; j < results; j++) {
             const float *x = r[j]->x + i * a->size;
             row[1 + 2 * j] = (struct picture_cell){x, arena_print(&arena, "%s: %lld", r[j]->method, (long long)r[j]->prediction[i]),

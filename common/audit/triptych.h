@@ -6,9 +6,9 @@
 #include "../io/picture.h"
 #include "attack.h"
 
-// Examples of which images were kept and that the model gets right by itself, at most `rows`. A difference d is
-// drawn as 1/2 + d / (2 max |d|). A red frame marks an image that is misclassified. Grey and RGB images only; NULL where
-// there is nothing to show.
+// Of the examples whose images were kept the first `rows` that the model gets right by itself (where there is
+// none, of all). A difference d is drawn as 1/2 + d / (2 max |d|). A red frame marks an image that is misclassified. NULL where
+// nothing was kept, or images are neither grey nor RGB.
 struct picture *triptych(const struct attack *a, struct attack_result *const *r, int results, int rows);
 
 #endif

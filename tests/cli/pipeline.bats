@@ -24,7 +24,7 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
     run_pipeline > "$BATS_TEST_TMPDIR/second" 2>&1
     [ "$(newer "$BATS_TEST_TMPDIR/mark")" = "" ]
     ! grep -q 'bin/trainclf' "$BATS_TEST_TMPDIR/second"
-    [ "$(tail -2 "$BATS_TEST_TMPDIR/second")" = "$(tail -2 "$BATS_FILE_TMPDIR/first")" ]
+    [ "$(tail -1 "$BATS_TEST_TMPDIR/second")" = "$(tail -1 "$BATS_FILE_TMPDIR/first")" ]
 }
 
 @test "another epsilon attacks again and trains nothing" {

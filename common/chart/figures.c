@@ -1,0 +1,269 @@
+// figures.c: which charts a summary gives, and what stands in them.
+//
+// A model keeps its colour and point shape through all charts: they are its place among the entries. What is dashed
+// and hollow is a baseline (noise of the same size), what is dotted a limit (chance).
+#include "figures.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/opt.h"
+#include "../base/out.h"
+#include "summary.h"
+
+enum { POINTS_MAX = 160 };  // of a history; more are thinned, nobody can see them
+
+static const char *const norms[] = {"linf", "l2", ""};
+
+static struct figure *add_figure(struct figures *f, enum figure_kind kind, const char *stem, const char *norm, size_t room) {
+    f->figure = memory_grow(f->figure, (size_t)(f->count + 1) * sizeof *f->figure);
+    struct figure *g = &f->figure[f->count++];
+    *g = (struct figure){.kind = kind, .caption = ""};
+    struct chart *c = &g->chart;
+    c->stem = arena_print(&f->arena, "%s%s", stem, strcmp(norm, "l2") ? "" : "_l2");
+    c->x_low = c->x_high = c->y_low = c->y_high = NAN;
+    c->series = arena_take(&f->arena, room * sizeof *c->series);
+    return g;
+}
+
+static struct chart_series *add_series(struct figures *f, struct figure *g, const char *name, enum chart_style style, size_t colour,
+                                       size_t room) {
+    struct chart_series *s = &g->chart.series[g->chart.count++];
+    *s = (struct chart_series){.name = name, .style = style, .colour = (int)colour};
+    s->point = arena_take(&f->arena, room * sizeof *s->point);
+    return s;
+}
+
+static void add_point(struct chart_series *s, double x, struct summary_rate y, double times) {
+    s->point[s->count++] = (struct chart_point){x, times * y.value, times * y.low, times * y.high, NAN, NAN, NULL};
+}
+
+static void drop_figure(struct figures *f) {
+    f->count--;
+}
+
+static bool same_norm(const json_t *entry, const char *norm) {
+    return !strcmp(summary_text(entry, "norm"), norm);
+}
+
+// The names and last values of the lines, for the alternative text.
+static const char *ends_of(struct figures *f, const struct chart *c) {
+    char *text = "";
+    for (int i = 0; i < c->count; i++) {
+        const struct chart_series *s = &c->series[i];
+        if (s->style == CHART_LINE && s->count)
+            text = arena_print(&f->arena, "%s%s%s ends at %.3g", text, *text ? ", " : "", s->name, s->point[s->count - 1].y);
+    }
+    return text;
+}
+
+// Chance as a dotted line, where all entries shown have the same.
+static void add_chance(struct figures *f, struct figure *g, const json_t *summary, const char *norm) {
+    double chance = NAN;
+    size_t i;
+    json_t *entry;
+    json_array_foreach (json_object_get(summary, "entries"), i, entry) {
+        double own = summary_real(summary_metrics(summary, entry), "chance");
+        if (norm && !same_norm(entry, norm)) continue;
+        if (!isfinite(own) || (isfinite(chance) && own != chance)) return;
+        chance = own;
+    }
+    if (!isfinite(chance)) return;
+    struct chart_series *s = add_series(f, g, "chance", CHART_RULE, 0, 2);
+    add_point(s, g->chart.x_low, (struct summary_rate){chance, NAN, NAN}, 100);
+    add_point(s, g->chart.x_high, (struct summary_rate){chance, NAN, NAN}, 100);
+}
+
+// ---- curves per epoch
+
+static bool first_of_its_model(const json_t *entries, size_t place) {
+    const char *model = summary_text(json_array_get(entries, place), "model");
+    for (size_t i = 0; i < place; i++)
+        if (!strcmp(summary_text(json_array_get(entries, i), "model"), model)) return !*model;
+    return true;
+}
+
+static void add_history(struct figures *f, const json_t *summary, const char *stem, const char *column, bool rate) {
+    const json_t *entries = json_object_get(summary, "entries");
+    size_t i, epochs = 0;
+    json_t *entry;
+    struct figure *g = add_figure(f, FIGURE_TRAINING, stem, "", json_array_size(entries) + 1);
+    struct chart *c = &g->chart;
+    json_array_foreach (entries, i, entry) {
+        const json_t *metrics = summary_metrics(summary, entry), *list = json_object_get(json_object_get(metrics, "history"), column);
+        size_t count = json_array_size(list), step = 1 + count / POINTS_MAX;
+        if (!count || !first_of_its_model(entries, i)) continue;
+        epochs = count > epochs ? count : epochs;
+        struct chart_series *s = add_series(f, g, summary_text(entry, "id"), CHART_LINE, i, count / step + 2);
+        for (size_t k = 0; k < count; k++) {
+            const json_t *value = json_array_get(list, k);
+            if ((k % step && k + 1 < count) || !json_is_number(value)) continue;
+            struct summary_rate r = {json_number_value(value), NAN, NAN}, end = summary_rate(json_object_get(metrics, "test"), "accuracy");
+            if (rate && k + 1 == count && end.value == r.value) r = end;
+            add_point(s, (double)k + 1, r, rate ? 100 : 1);
+        }
+    }
+    if (!c->count) {
+        drop_figure(f);
+        return;
+    }
+    c->title = rate ? "Test accuracy after each epoch" : "Test loss after each epoch";
+    c->x_label = "epoch";
+    c->y_label = rate ? "test accuracy (%)" : "test loss (cross-entropy)";
+    c->x_low = epochs > 1 ? 1 : 0;
+    c->x_high = epochs > 1 ? (double)epochs : 2;
+    c->y_low = 0;
+    if (rate) c->y_high = 100;
+    c->whole_x = true;
+    c->alt = arena_print(&f->arena, "Line chart: %s, one line for each model. %s.", c->title, ends_of(f, c));
+    if (rate) add_chance(f, g, summary, NULL);
+    g->caption = rate ? "The bar at the last epoch is the 95 % interval of the test accuracy." : "Accuracy that holds while the loss "
+                                                                                               "rises is a model that grows too sure.";
+}
+
+// ---- robust accuracy against epsilon
+
+static struct summary_rate clean_of(const json_t *metrics) {
+    return summary_rate(json_object_get(metrics, "clean"), "accuracy");
+}
+
+static bool add_eps_line(struct figures *f, struct figure *g, const json_t *metrics, const char *method, const char *name,
+                         enum chart_style style, size_t colour) {
+    const json_t *of = json_object_get(json_object_get(metrics, "robust"), method);
+    size_t count;
+    const char **key = summary_eps_keys(of, &count);
+    if (count) {
+        struct chart_series *s = add_series(f, g, name, style, colour, count + 1);
+        struct summary_rate clean = clean_of(metrics);
+        if (isfinite(clean.value) && summary_eps(key[0]) > 0) add_point(s, 0, clean, 100);
+        for (size_t i = 0; i < count; i++) {
+            add_point(s, summary_eps(key[i]), summary_rate(json_object_get(of, key[i]), "accuracy"), 100);
+            g->chart.x_high = fmax(g->chart.x_high, summary_eps(key[i]));
+        }
+    }
+    free(key);
+    return count > 0;
+}
+
+static void add_robust(struct figures *f, const json_t *summary, const char *method, const char *norm) {
+    const json_t *entries = json_object_get(summary, "entries");
+    char *stem = arena_print(&f->arena, "robust_%s", method);
+    struct figure *g = add_figure(f, FIGURE_ROBUST, stem, norm, 2 * json_array_size(entries) + 1);
+    struct chart *c = &g->chart;
+    size_t i;
+    json_t *entry;
+    bool noise = false, any = false;
+    c->x_low = c->y_low = c->x_high = 0;
+    c->y_high = 100;
+    json_array_foreach (entries, i, entry) {
+        const json_t *metrics = summary_metrics(summary, entry);
+        if (!same_norm(entry, norm)) continue;
+        const char *id = summary_text(entry, "id");
+        if (!add_eps_line(f, g, metrics, method, id, CHART_LINE, i)) continue;
+        any = true;
+        noise |= add_eps_line(f, g, metrics, "noise", arena_print(&f->arena, "%s, noise", id), CHART_DASHED, i);
+    }
+    if (!any) {
+        drop_figure(f);
+        return;
+    }
+    if (!(c->x_high > 0)) c->x_high = 1;
+    const char *name = summary_method_name(method);
+    c->title = arena_print(&f->arena, "Accuracy under %s", name);
+    c->x_label = *norm ? arena_print(&f->arena, "epsilon (%s, pixels in [0, 1])", summary_norm_name(norm)) : "epsilon";
+    c->y_label = "accuracy (%)";
+    c->alt = arena_print(&f->arena, "Line chart: accuracy under %s against epsilon from 0 to %g, one solid line for each model%s. %s.", name,
+                         c->x_high, noise ? " and a dashed one for noise of the same size" : "", ends_of(f, c));
+    add_chance(f, g, summary, norm);
+    g->caption = noise ? "Bars are 95 % intervals. Dashed and hollow: random noise of the same size, which an attack must beat. Epsilon 0 "
+                         "is the clean image."
+                       : "Bars are 95 % intervals. Epsilon 0 is the clean image. No noise of the same size was measured beside it.";
+}
+
+// ---- trade-off
+
+static void add_tradeoff(struct figures *f, const json_t *summary, const char *norm) {
+    const json_t *entries = json_object_get(summary, "entries");
+    struct figure *g = add_figure(f, FIGURE_TRADEOFF, "tradeoff", norm, json_array_size(entries) + 2);
+    struct chart *c = &g->chart;
+    size_t i, count;
+    json_t *entry;
+    double left = 100, right = 0;
+    json_array_foreach (entries, i, entry) {
+        const json_t *metrics = summary_metrics(summary, entry), *strongest = json_object_get(metrics, "strongest");
+        struct summary_rate clean = clean_of(metrics);
+        if (!same_norm(entry, norm) || !strongest || !isfinite(clean.value)) continue;
+        const char **key = summary_eps_keys(strongest, &count);
+        struct chart_series *s = add_series(f, g, summary_text(entry, "id"), CHART_MARKS, i, count);
+        for (size_t k = 0; k < count; k++) {
+            char eps[32];
+            add_point(s, 100 * clean.value, summary_rate(json_object_get(strongest, key[k]), "accuracy"), 100);
+            s->point[k].x_low = 100 * clean.low;
+            s->point[k].x_high = 100 * clean.high;
+            format_real(summary_eps(key[k]), true, eps);
+            s->point[k].label = arena_text(&f->arena, eps);
+        }
+        left = fmin(left, 100 * (isfinite(clean.low) ? clean.low : clean.value));
+        right = fmax(right, 100 * (isfinite(clean.high) ? clean.high : clean.value));
+        free(key);
+    }
+    if (!c->count) {
+        drop_figure(f);
+        return;
+    }
+    c->x_low = fmax(0, 5 * floor(left / 5 - 1));
+    c->x_high = fmin(100, 5 * ceil(right / 5 + 1));
+    c->y_low = 0;
+    c->y_high = 100;
+    c->title = "Clean accuracy against accuracy under the strongest attack";
+    c->x_label = "clean accuracy (%)";
+    c->y_label = arena_print(&f->arena, "accuracy under attack (%%)");
+    struct chart_series *s = add_series(f, g, "no loss", CHART_RULE, 0, 2);
+    add_point(s, c->x_low, (struct summary_rate){c->x_low, NAN, NAN}, 1);
+    add_point(s, c->x_high, (struct summary_rate){c->x_high, NAN, NAN}, 1);
+    c->alt = arena_print(&f->arena, "Scatter chart: clean accuracy across, accuracy under the strongest attack upwards, a mark for each of %d "
+                                    "model%s and each epsilon.", c->count - 1, c->count > 2 ? "s" : "");
+    g->caption = arena_print(&f->arena, "A mark for each model and epsilon%s%s; the number beside it is the epsilon. Up and right is better; on "
+                                        "the dotted line the attack costs nothing. Bars are 95 %% intervals.", *norm ? " in " : "",
+                             summary_norm_name(norm));
+}
+
+void figures_of(const json_t *summary, struct figures *f) {
+    *f = (struct figures){0};
+    for (size_t n = 0; n < sizeof norms / sizeof *norms; n++) add_tradeoff(f, summary, norms[n]);
+    add_history(f, summary, "test_acc_vs_epoch", "test_accuracy", true);
+    add_history(f, summary, "test_loss_vs_epoch", "test_loss", false);
+    // Every method that any entry has, in the order of their first appearance.
+    json_t *seen = json_object();
+    size_t i;
+    json_t *entry, *of;
+    const char *method;
+    json_array_foreach (json_object_get(summary, "entries"), i, entry)
+        json_object_foreach (json_object_get(summary_metrics(summary, entry), "robust"), method, of)
+            if (strcmp(method, "noise")) json_object_set_new(seen, method, json_true());
+    json_object_foreach (seen, method, of)
+        for (size_t n = 0; n < sizeof norms / sizeof *norms; n++) add_robust(f, summary, arena_text(&f->arena, method), norms[n]);
+    json_decref(seen);
+}
+
+bool figures_draw(struct figures *f, const char *directory, struct error *e) {
+    for (int i = 0; i < f->count; i++) {
+        struct figure *g = &f->figure[i];
+        struct chart_bytes png;
+        if (!chart_svg(&g->chart, &g->svg, e) || !chart_png(&g->chart, &png, e)) return false;
+        struct out *o = out_open(arena_print(&f->arena, "%s/%s.png", directory, g->chart.stem), true, e);
+        bool fine = o && out_write(o, png.data, png.size, e);
+        free(png.data);
+        if (o && !fine) out_drop(o);
+        if (!fine || !out_close(o, e)) return false;
+    }
+    return true;
+}
+
+void figures_free(struct figures *f) {
+    for (int i = 0; i < f->count; i++) free(f->figure[i].svg.data);
+    free(f->figure);
+    arena_free(&f->arena);
+}

@@ -1,0 +1,580 @@
+// page.c: summary, charts and pictures into one HTML file.
+#include "page.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/opt.h"
+#include "../io/record.h"
+#include "markup.h"
+#include "summary.h"
+
+enum { TEXT_MAX = 300, TABLE_ROWS = 60 };
+
+static const char style[] =
+    ":root{color-scheme:light dark;--paper:#fff;--card:#f6f7f9;--ink:#1b1f24;--soft:#5b6470;--line:#d5dae1;--axis:#666;--grid:#dfe3e8;"
+    "--good:#00664a;--bad:#a33c00;--track:#dde2e8;--band:#8fb8d8;--dot:#005b8f;"
+    "--series-0:#0072b2;--series-1:#d55e00;--series-2:#009e73;--series-3:#cc79a7;--series-4:#e69f00;--series-5:#56b4e9;--series-6:#7a7a7a}\n"
+    "@media (prefers-color-scheme:dark){:root{--paper:#14171b;--card:#1d2127;--ink:#e8ebef;--soft:#a5afbb;--line:#39414b;--axis:#98a1ac;"
+    "--grid:#2c323a;--good:#5fd0a8;--bad:#ff9d66;--track:#333a43;--band:#3d6c91;--dot:#8ccbff;"
+    "--series-0:#4aa8e0;--series-1:#f08030;--series-2:#2cc79a;--series-3:#dd95bb;--series-4:#f0b840;--series-5:#8ccdf2;--series-6:#a8a8a8}}\n"
+    "*{box-sizing:border-box}\n"
+    "body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\n"
+    "main,header,footer{max-width:1040px;margin:0 auto;padding:0 20px}\n"
+    "header{padding-top:32px}h1{font-size:1.9rem;line-height:1.2;margin:0 0 4px}\n"
+    "h2{font-size:1.3rem;margin:44px 0 8px;padding-top:12px;border-top:1px solid var(--line)}h3{font-size:1.05rem;margin:26px 0 6px}\n"
+    "p{margin:6px 0 10px;max-width:75ch}.soft,figcaption,summary,.small{color:var(--soft)}.small,figcaption{font-size:.88rem}\n"
+    "nav a{display:inline-block;margin-right:14px;font-size:.92rem}a{color:var(--dot)}\n"
+    ".strip{display:grid;grid-template-columns:repeat(auto-fit,minmax(220px,1fr));gap:12px;margin:8px 0 18px}\n"
+    ".tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px}\n"
+    ".tile h4{margin:0;font-size:.78rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);font-weight:600}\n"
+    ".tile .number{font-size:1.75rem;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}\n"
+    ".tile p{margin:3px 0;font-size:.88rem}.tile svg{display:block;width:100%;max-width:260px;height:auto;margin:4px 0}\n"
+    ".yes{color:var(--good);font-weight:650}.no{color:var(--bad);font-weight:650}\n"
+    ".chart{display:block;width:100%;height:auto;color:var(--ink)}figure{margin:14px 0 26px}figcaption{margin-top:4px}\n"
+    "figure img{max-width:100%;height:auto;background:#fff;border:1px solid var(--line);border-radius:4px;padding:4px}\n"
+    ".wide{overflow-x:auto}table{border-collapse:collapse;margin:8px 0;font-size:.9rem}\n"
+    "caption{text-align:left;color:var(--soft);padding-bottom:4px}\n"
+    "th,td{padding:4px 12px 4px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}\n"
+    "th{font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
+    "code{font:.86em ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}details{margin:4px 0}summary{cursor:pointer;font-size:.88rem}\n"
+    "li{margin:4px 0;max-width:75ch}footer{padding-bottom:40px;margin-top:36px}\n"
+    "@media print{details{display:none}h2{break-after:avoid}figure,.tile{break-inside:avoid}}\n";
+
+struct page {
+    FILE *f;
+    const json_t *summary, *entries;
+    const struct figures *figures;
+    const struct page_picture *picture;
+    int pictures;
+};
+
+// ---- small pieces
+
+// A record's text, cut where it is too long to read.
+static void put_text(FILE *f, const char *text) {
+    char cut[TEXT_MAX + 4];
+    size_t n = strlen(text);
+    if (n > TEXT_MAX) {
+        n = TEXT_MAX;
+        while (n && (text[n] & 0xc0) == 0x80) n--;
+        snprintf(cut, sizeof cut, "%.*s...", (int)n, text);
+        text = cut;
+    }
+    markup(f, "%s", text);
+}
+
+static void put_rate(FILE *f, struct summary_rate r) {
+    if (!isfinite(r.value)) fputs("-", f);
+    else if (!isfinite(r.low)) markup(f, "%.1f %%", 100 * r.value);
+    else markup(f, "%.1f %% <span class=\"soft\">(%.1f to %.1f)</span>", 100 * r.value, 100 * r.low, 100 * r.high);
+}
+
+static void put_cell_rate(FILE *f, struct summary_rate r) {
+    fputs("<td class=\"n\">", f);
+    put_rate(f, r);
+    fputs("</td>", f);
+}
+
+// Any JSON value as text, a digest short.
+static void put_value(FILE *f, const json_t *v) {
+    char *text = json_is_string(v) ? strdup(json_string_value(v)) : record_dump(v);
+    if (json_is_string(v) && strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64) text[12] = 0;
+    put_text(f, text);
+    free(text);
+}
+
+static void put_digest(FILE *f, const char *digest) {
+    markup(f, "<code title=\"%s\">%.12s</code>", digest, digest);
+}
+
+static void put_yes_no(FILE *f, const char *question, const json_t *answer) {
+    if (!answer) markup(f, "<p>%s <span class=\"soft\">unknown</span></p>\n", question);
+    else markup(f, "<p>%s <span class=\"%s\">%s</span></p>\n", question, json_is_true(answer) ? "yes" : "no", json_is_true(answer) ? "yes" : "no");
+}
+
+// 0 to 100 %: the interval as a band, the number as a dot, chance as a tick, noise as a ring.
+static void put_bar(FILE *f, struct summary_rate r, double chance, double noise) {
+    markup(f, "<svg viewBox=\"-6 0 212 20\" role=\"img\" aria-label=\"%.1f percent", 100 * r.value);
+    if (isfinite(r.low)) markup(f, ", interval %.1f to %.1f", 100 * r.low, 100 * r.high);
+    if (isfinite(chance)) markup(f, ", chance %.1f", 100 * chance);
+    if (isfinite(noise)) markup(f, ", noise %.1f", 100 * noise);
+    fputs("\"><rect x=\"0\" y=\"8\" width=\"200\" height=\"5\" rx=\"2\" fill=\"var(--track)\"/>", f);
+    if (isfinite(r.low))
+        markup(f, "<rect x=\"%.2f\" y=\"5\" width=\"%.2f\" height=\"11\" rx=\"2\" fill=\"var(--band)\"/>", 200 * r.low,
+               fmax(1, 200 * (r.high - r.low)));
+    if (isfinite(chance)) markup(f, "<rect x=\"%.2f\" y=\"1\" width=\"2\" height=\"19\" fill=\"var(--bad)\"/>", 200 * chance - 1);
+    if (isfinite(noise))
+        markup(f, "<circle cx=\"%.2f\" cy=\"10.5\" r=\"4\" fill=\"none\" stroke=\"var(--soft)\" stroke-width=\"1.5\"/>", 200 * noise);
+    markup(f, "<circle cx=\"%.2f\" cy=\"10.5\" r=\"4\" fill=\"var(--dot)\"/></svg>\n", 200 * r.value);
+}
+
+static void put_interval(FILE *f, struct summary_rate r) {
+    if (isfinite(r.low)) markup(f, "<p>95 %% interval %.1f to %.1f %%</p>\n", 100 * r.low, 100 * r.high);
+    else fputs("<p>no interval in the record</p>\n", f);
+}
+
+static void open_tile(FILE *f, const char *name) {
+    markup(f, "<div class=\"tile\"><h4>%s</h4>\n", name);
+}
+
+static void not_measured(FILE *f, const char *name) {
+    open_tile(f, name);
+    fputs("<div class=\"number soft\">not measured</div></div>\n", f);
+}
+
+// ---- verdict
+
+static void put_utility(FILE *f, const json_t *u, const json_t *entry) {
+    struct summary_rate r = summary_rate(u, "accuracy");
+    double chance = summary_real(u, "chance"), count = summary_real(entry, "count");
+    if (!summary_true(u, "measured")) {
+        not_measured(f, "Utility");
+        return;
+    }
+    open_tile(f, "Utility");
+    markup(f, "<div class=\"number\">%.1f %%</div>\n", 100 * r.value);
+    put_bar(f, r, chance, NAN);
+    fputs(isfinite(count) ? "<p>accuracy on " : "<p>accuracy on the test images", f);
+    if (isfinite(count)) markup(f, "%.0f clean images", count);
+    fputs("</p>\n", f);
+    put_interval(f, r);
+    if (isfinite(chance)) markup(f, "<p>chance %.1f %%</p>\n", 100 * chance);
+    put_yes_no(f, "Distinguishable from chance:", json_object_get(u, "differs_from_chance"));
+    fputs("</div>\n", f);
+}
+
+static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
+    struct summary_rate r = summary_rate(v, "accuracy"), noise = summary_rate(v, "noise");
+    double chance = summary_real(v, "chance");
+    if (!summary_true(v, "measured")) {
+        not_measured(f, "Robustness");
+        return;
+    }
+    open_tile(f, "Robustness");
+    markup(f, "<div class=\"number\">%.1f %%</div>\n", 100 * r.value);
+    put_bar(f, r, chance, noise.value);
+    markup(f, "<p>accuracy under %s at epsilon %g", summary_method_name(summary_text(v, "method")), summary_real(v, "eps"));
+    if (*summary_text(entry, "norm")) markup(f, ", %s", summary_norm_name(summary_text(entry, "norm")));
+    fputs("</p>\n", f);
+    put_interval(f, r);
+    if (isfinite(noise.value)) markup(f, "<p>noise of that size %.1f %%", 100 * noise.value);
+    else fputs("<p>no noise of that size measured", f);
+    if (isfinite(chance)) markup(f, "; chance %.1f %%", 100 * chance);
+    fputs("</p>\n", f);
+    put_yes_no(f, "Attack distinguishable from noise:", json_object_get(v, "differs_from_noise"));
+    bool under = r.high < chance;
+    put_yes_no(f, under ? "Model distinguishable from chance (it is worse):" : "Model distinguishable from chance:",
+               json_object_get(v, "differs_from_chance"));
+    fputs("</div>\n", f);
+}
+
+static void put_verdicts(const struct page *p) {
+    size_t i;
+    json_t *v;
+    fputs("<h2 id=\"verdict\">Verdict</h2>\n<p class=\"small\">Each number with its 95 % interval (band). The tick is chance, the ring is "
+          "random noise of the attack's size.</p>\n", p->f);
+    json_array_foreach (json_object_get(p->summary, "verdict"), i, v) {
+        const json_t *entry = json_array_get(p->entries, i);
+        markup(p->f, "<h3>%s", summary_text(v, "id"));
+        if (*summary_text(entry, "regime")) {
+            fputs(" <span class=\"soft small\">trained by ", p->f);
+            put_text(p->f, summary_text(entry, "regime"));
+            fputs("</span>", p->f);
+        }
+        fputs("</h3>\n<div class=\"strip\">\n", p->f);
+        put_utility(p->f, json_object_get(v, "utility"), entry);
+        put_robustness(p->f, json_object_get(v, "robustness"), entry);
+        not_measured(p->f, "Membership");
+        not_measured(p->f, "Reconstruction");
+        fputs("</div>\n", p->f);
+    }
+}
+
+// ---- charts
+
+static void put_number(FILE *f, const struct chart_point *p) {
+    markup(f, "%.4g", p->y);
+    if (isfinite(p->low) && isfinite(p->high)) markup(f, " <span class=\"soft\">(%.4g to %.4g)</span>", p->low, p->high);
+}
+
+static const struct chart_point *point_at(const struct chart_series *s, double x) {
+    for (int i = 0; i < s->count; i++)
+        if (s->point[i].x == x) return &s->point[i];
+    return NULL;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+// A row for each x, a column for each line.
+static void put_lines_table(FILE *f, const struct chart *c) {
+    size_t n = 0, kept = 0;
+    for (int s = 0; s < c->count; s++) n += (size_t)c->series[s].count;
+    double *x = memory_take((n + 1) * sizeof *x);
+    n = 0;
+    for (int s = 0; s < c->count; s++)
+        for (int i = 0; i < c->series[s].count && c->series[s].style != CHART_RULE; i++) x[n++] = c->series[s].point[i].x;
+    qsort(x, n, sizeof *x, by_value);
+    for (size_t i = 0; i < n; i++)
+        if (!kept || x[i] != x[kept - 1]) x[kept++] = x[i];
+    size_t step = 1 + (kept - 1) / TABLE_ROWS;
+    markup(f, "<table><caption>%s; values: %s%s</caption>\n<thead><tr><th class=\"n\">%s</th>", c->title, c->y_label,
+           step > 1 ? "; some rows left out, all are in rows.csv" : "", c->x_label);
+    for (int s = 0; s < c->count; s++)
+        if (c->series[s].style != CHART_RULE) markup(f, "<th class=\"n\">%s</th>", c->series[s].name);
+    fputs("</tr></thead>\n<tbody>\n", f);
+    for (size_t i = 0; i < kept; i++) {
+        if (i % step && i + 1 < kept) continue;
+        markup(f, "<tr><th class=\"n\">%g</th>", x[i]);
+        for (int s = 0; s < c->count; s++) {
+            if (c->series[s].style == CHART_RULE) continue;
+            const struct chart_point *p = point_at(&c->series[s], x[i]);
+            fputs("<td class=\"n\">", f);
+            if (p) put_number(f, p);
+            fputs("</td>", f);
+        }
+        fputs("</tr>\n", f);
+    }
+    fputs("</tbody></table>\n", f);
+    free(x);
+}
+
+// A row for each mark.
+static void put_marks_table(FILE *f, const struct chart *c) {
+    markup(f, "<table><caption>%s</caption>\n<thead><tr><th>model</th><th class=\"n\">epsilon</th><th class=\"n\">%s</th><th class=\"n\">%s</th>"
+              "</tr></thead>\n<tbody>\n", c->title, c->x_label, c->y_label);
+    for (int s = 0; s < c->count; s++)
+        for (int i = 0; i < c->series[s].count && c->series[s].style == CHART_MARKS; i++) {
+            const struct chart_point *p = &c->series[s].point[i];
+            markup(f, "<tr><th>%s</th><td class=\"n\">%s</td><td class=\"n\">%.4g</td><td class=\"n\">", c->series[s].name,
+                   p->label ? p->label : "", p->x);
+            put_number(f, p);
+            fputs("</td></tr>\n", f);
+        }
+    fputs("</tbody></table>\n", f);
+}
+
+static void put_figures(const struct page *p, enum figure_kind kind, const char *id, const char *heading) {
+    bool any = false;
+    for (int i = 0; i < p->figures->count; i++) {
+        const struct figure *g = &p->figures->figure[i];
+        if (g->kind != kind) continue;
+        if (!any) markup(p->f, "<h2 id=\"%s\">%s</h2>\n", id, heading);
+        any = true;
+        fputs("<figure>\n", p->f);
+        if (g->svg.data) fwrite(g->svg.data, 1, g->svg.size, p->f);
+        markup(p->f, "<figcaption>%s Also as <code>%s.png</code>.</figcaption>\n<details><summary>The values as a table</summary><div class=\"wide\">\n",
+               g->caption, g->chart.stem);
+        if (kind == FIGURE_TRADEOFF) put_marks_table(p->f, &g->chart);
+        else put_lines_table(p->f, &g->chart);
+        fputs("</div></details>\n</figure>\n", p->f);
+    }
+}
+
+static bool has_figures(const struct page *p, enum figure_kind kind) {
+    for (int i = 0; i < p->figures->count; i++)
+        if (p->figures->figure[i].kind == kind) return true;
+    return false;
+}
+
+static void put_pictures(const struct page *p) {
+    size_t used = 0;
+    if (p->pictures) fputs("<h2 id=\"images\">Images under attack</h2>\n<p>The first images that the model gets right by itself, then for each epsilon the "
+                           "adversarial image and its difference from the clean one. Under an image stands the class that the model finds; a frame "
+                           "marks one it gets wrong. Grey is no difference; each difference is stretched to its own largest value.</p>\n", p->f);
+    for (int i = 0; i < p->pictures; i++) {
+        const struct page_picture *g = &p->picture[i];
+        size_t size = (g->png.size + 2) / 3 * 4;
+        markup(p->f, "<figure>\n<h3>%s under %s</h3>\n", g->entry, summary_method_name(g->method));
+        if (used + size <= PAGE_PICTURES) {
+            used += size;
+            markup(p->f, "<img alt=\"Rows of images: clean, then for each epsilon the image that %s made against %s and its difference.\" "
+                         "src=\"data:image/png;base64,", summary_method_name(g->method), g->entry);
+            markup_base64(p->f, g->png.data, g->png.size);
+            fputs("\"/>\n", p->f);
+        } else {
+            fputs("<p class=\"soft\">Left out of this page for its size.</p>\n", p->f);
+        }
+        markup(p->f, "<figcaption>Also as <code>%s</code>.</figcaption>\n</figure>\n", g->file);
+    }
+}
+
+// ---- tables
+
+static void put_robust_table(const struct page *p) {
+    size_t i, k, count;
+    json_t *entry, *of;
+    const char *method;
+    fputs("<div class=\"wide\"><table><caption>Every attack, and noise, as measured</caption>\n<thead><tr><th>model</th><th>method</th>"
+          "<th class=\"n\">epsilon</th><th class=\"n\">accuracy</th><th class=\"n\">noise of that size</th><th>differs from noise</th>"
+          "<th>differs from chance</th></tr></thead>\n<tbody>\n", p->f);
+    json_array_foreach (p->entries, i, entry)
+        json_object_foreach (json_object_get(summary_metrics(p->summary, entry), "robust"), method, of) {
+            const char **key = summary_eps_keys(of, &count);
+            for (k = 0; k < count; k++) {
+                const json_t *at = json_object_get(of, key[k]);
+                markup(p->f, "<tr><th>%s</th><td>%s</td><td class=\"n\">%g</td>", summary_text(entry, "id"), summary_method_name(method),
+                       summary_eps(key[k]));
+                put_cell_rate(p->f, summary_rate(at, "accuracy"));
+                put_cell_rate(p->f, summary_rate(at, "noise"));
+                static const char *const questions[] = {"differs_from_noise", "differs_from_chance"};
+                for (int q = 0; q < 2; q++) {
+                    const json_t *answer = json_object_get(at, questions[q]);
+                    markup(p->f, "<td>%s</td>", !answer ? "-" : json_is_true(answer) ? "yes" : "no");
+                }
+                fputs("</tr>\n", p->f);
+            }
+            free(key);
+        }
+    fputs("</tbody></table></div>\n", p->f);
+}
+
+static size_t classes_of(const struct page *p) {
+    size_t most = 0, i;
+    json_t *entry;
+    json_array_foreach (p->entries, i, entry) {
+        size_t n = json_array_size(json_object_get(summary_metrics(p->summary, entry), "per_class"));
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
+static const char *class_name(const struct page *p, size_t class) {
+    size_t i;
+    json_t *entry;
+    json_array_foreach (p->entries, i, entry) {
+        const json_t *row = json_array_get(json_object_get(summary_metrics(p->summary, entry), "per_class"), class);
+        if (*summary_text(row, "name")) return summary_text(row, "name");
+    }
+    return "";
+}
+
+static void put_classes(const struct page *p) {
+    size_t classes = classes_of(p), i;
+    json_t *entry;
+    if (!classes) return;
+    fputs("<h2 id=\"classes\">Per class</h2>\n<div class=\"wide\"><table><caption>Accuracy on the clean images of each class, with its 95 % interval"
+          "</caption>\n<thead><tr><th class=\"n\">class</th><th>name</th>", p->f);
+    json_array_foreach (p->entries, i, entry)
+        if (json_object_get(summary_metrics(p->summary, entry), "per_class")) markup(p->f, "<th class=\"n\">%s</th>", summary_text(entry, "id"));
+    fputs("</tr></thead>\n<tbody>\n", p->f);
+    for (size_t c = 0; c < classes; c++) {
+        markup(p->f, "<tr><th class=\"n\">%zu</th><td>", c);
+        put_text(p->f, class_name(p, c));
+        fputs("</td>", p->f);
+        json_array_foreach (p->entries, i, entry) {
+            const json_t *rows = json_object_get(summary_metrics(p->summary, entry), "per_class");
+            if (rows) put_cell_rate(p->f, summary_rate(json_array_get(rows, c), "accuracy"));
+        }
+        fputs("</tr>\n", p->f);
+    }
+    fputs("</tbody></table></div>\n", p->f);
+}
+
+static void put_models(const struct page *p) {
+    size_t i;
+    json_t *entry;
+    if (!json_array_size(p->entries)) return;
+    fputs("<div class=\"wide\"><table><caption>What is compared</caption>\n<thead><tr><th>model</th><th>architecture</th><th class=\"n\">parameters</th>"
+          "<th class=\"n\">trained on</th><th class=\"n\">training accuracy</th><th class=\"n\">test accuracy</th></tr></thead>\n<tbody>\n", p->f);
+    json_array_foreach (p->entries, i, entry) {
+        const json_t *metrics = summary_metrics(p->summary, entry);
+        double parameters = summary_real(entry, "parameters"), examples = summary_real(entry, "examples");
+        markup(p->f, "<tr><th>%s</th><td><code>", summary_text(entry, "id"));
+        put_text(p->f, *summary_text(entry, "arch") ? summary_text(entry, "arch") : "unknown");
+        fputs("</code></td><td class=\"n\">", p->f);
+        if (isfinite(parameters)) markup(p->f, "%.0f", parameters);
+        fputs("</td><td class=\"n\">", p->f);
+        if (isfinite(examples)) markup(p->f, "%.0f", examples);
+        fputs("</td>", p->f);
+        put_cell_rate(p->f, summary_rate(json_object_get(metrics, "train"), "accuracy"));
+        put_cell_rate(p->f, summary_rate(json_object_get(metrics, "test"), "accuracy"));
+        fputs("</tr>\n", p->f);
+    }
+    fputs("</tbody></table></div>\n", p->f);
+}
+
+// ---- how strong the attacks were
+
+static void put_options(FILE *f, const json_t *options) {
+    size_t count;
+    const char **key = record_keys(options, &count);
+    for (size_t i = 0; i < count && i < 64; i++) {
+        fputs(i ? ", " : "", f);
+        put_text(f, key[i]);
+        fputs("&#160;=&#160;", f);
+        put_value(f, json_object_get(options, key[i]));
+    }
+    free(key);
+}
+
+static void put_list(FILE *f, const json_t *list) {
+    size_t i;
+    json_t *text;
+    fputs("<ul>\n", f);
+    json_array_foreach (list, i, text) {
+        fputs("<li>", f);
+        put_text(f, json_is_string(text) ? json_string_value(text) : "");
+        fputs("</li>\n", f);
+    }
+    fputs("</ul>\n", f);
+}
+
+static void put_stronger(FILE *f, const json_t *robust, const json_t *config) {
+    double steps = summary_real(config, "steps"), restarts = summary_real(config, "restarts");
+    fputs("<p>What would make it stronger: ", f);
+    if (!json_object_get(robust, "pgd") && !json_object_get(robust, "auto")) fputs("an attack of many steps (PGD); ", f);
+    if (steps < 100) markup(f, "more steps than %g; ", steps);
+    if (restarts < 5) fputs("more restarts; ", f);
+    fputs(json_object_get(robust, "auto") ? "an attack written against this very model.</p>\n"
+                                          : "several losses and an attack without gradients, as in AutoAttack.</p>\n", f);
+}
+
+static void put_strength(const struct page *p) {
+    size_t i, k;
+    json_t *entry, *settings;
+    bool any = false;
+    json_array_foreach (p->entries, i, entry) {
+        const json_t *robust = json_object_get(summary_metrics(p->summary, entry), "robust"), *notes = json_object_get(entry, "notes");
+        if (!summary_true(entry, "attacked")) continue;
+        if (!any) fputs("<h2 id=\"strength\">How strong the attacks were</h2>\n", p->f);
+        any = true;
+        markup(p->f, "<h3>%s</h3>\n", summary_text(entry, "id"));
+        json_array_foreach (json_object_get(entry, "settings"), k, settings) {
+            fputs("<p class=\"small\">", p->f);
+            put_digest(p->f, summary_text(settings, "attack"));
+            fputs(": ", p->f);
+            put_options(p->f, json_object_get(settings, "config"));
+            fputs("</p>\n", p->f);
+            if (robust && k == 0) put_stronger(p->f, robust, json_object_get(settings, "config"));
+        }
+        if (json_array_size(notes)) {
+            fputs("<p>What the attack's own checks say:</p>\n", p->f);
+            put_list(p->f, notes);
+        }
+    }
+}
+
+// ---- provenance
+
+static const char *name_of(const struct page *p, const char *digest) {
+    size_t i;
+    json_t *blob;
+    json_array_foreach (json_object_get(p->summary, "blobs"), i, blob)
+        if (!strcmp(summary_text(blob, "digest"), digest)) return summary_text(blob, "name");
+    return "";
+}
+
+static void put_named_digest(const struct page *p, const char *digest) {
+    put_digest(p->f, digest);
+    if (!*name_of(p, digest)) return;
+    fputs(" <span class=\"soft\">", p->f);
+    put_text(p->f, name_of(p, digest));
+    fputs("</span>", p->f);
+}
+
+static void put_steps(const struct page *p) {
+    size_t i, k;
+    json_t *step, *input;
+    fputs("<h3>From data set to report</h3>\n<div class=\"wide\"><table><thead><tr><th class=\"n\">step</th><th>program</th><th>takes</th>"
+          "<th>options</th><th>gives</th></tr></thead>\n<tbody>\n", p->f);
+    json_array_foreach (json_object_get(p->summary, "lineage"), i, step) {
+        markup(p->f, "<tr><th class=\"n\">%zu</th><td>", i + 1);
+        put_text(p->f, summary_text(step, "program"));
+        fputs(" <span class=\"soft\">", p->f);
+        put_text(p->f, summary_text(step, "version"));
+        fputs("</span></td><td>", p->f);
+        json_array_foreach (json_object_get(step, "inputs"), k, input) {
+            if (k) fputs("<br/>", p->f);
+            if (k == 12) {
+                markup(p->f, "and %zu more", json_array_size(json_object_get(step, "inputs")) - k);
+                break;
+            }
+            if (json_is_string(input)) put_named_digest(p, json_string_value(input));
+        }
+        fputs("</td><td class=\"small\">", p->f);
+        put_options(p->f, json_object_get(step, "options"));
+        if (json_object_get(step, "seed")) {
+            fputs(json_object_size(json_object_get(step, "options")) ? ", seed&#160;=&#160;" : "seed&#160;=&#160;", p->f);
+            put_value(p->f, json_object_get(step, "seed"));
+        }
+        fputs("</td><td>", p->f);
+        if (*summary_text(step, "output")) put_named_digest(p, summary_text(step, "output"));
+        else if (i + 1 == json_array_size(json_object_get(p->summary, "lineage"))) fputs("this report", p->f);
+        fputs("</td></tr>\n", p->f);
+    }
+    fputs("</tbody></table></div>\n", p->f);
+}
+
+static void put_blobs(const struct page *p) {
+    size_t i;
+    json_t *blob;
+    fputs("<h3>What was read</h3>\n<div class=\"wide\"><table><thead><tr><th>file</th><th>kind</th><th>digest (SHA-256)</th><th>sealed</th></tr></thead>\n"
+          "<tbody>\n", p->f);
+    json_array_foreach (json_object_get(p->summary, "blobs"), i, blob) {
+        const char *kind = summary_text(blob, "kind");
+        fputs("<tr><td>", p->f);
+        put_text(p->f, summary_text(blob, "name"));
+        fputs("</td><td>", p->f);
+        put_text(p->f, *kind ? kind : "plain safetensors");
+        if (strcmp(kind, "model") && strcmp(kind, "attack") && strcmp(kind, "dataset")) fputs(" <span class=\"soft\">(not shown here)</span>", p->f);
+        markup(p->f, "</td><td><code>%s</code></td><td>%s</td></tr>\n", summary_text(blob, "digest"), summary_true(blob, "sealed") ? "yes" : "no");
+    }
+    fputs("</tbody></table></div>\n", p->f);
+}
+
+// ---- the whole
+
+static void put_head(const struct page *p) {
+    const char *title = summary_text(p->summary, "title");
+    fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+          // Nothing may be fetched, whatever a text in it says.
+          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"/>\n", p->f);
+    markup(p->f, "<meta name=\"generator\" content=\"assay report %s\"/>\n<title>%s</title>\n<style>\n", ASSAY_VERSION, title);
+    fputs(style, p->f);
+    markup(p->f, "</style>\n</head>\n<body>\n<header>\n<h1>%s</h1>\n", title);
+    fputs("<p class=\"soft\">What these classifiers are worth, what they withstand, and how sure that is.</p>\n<nav><a href=\"#verdict\">Verdict</a> ", p->f);
+    if (has_figures(p, FIGURE_TRADEOFF)) fputs("<a href=\"#tradeoff\">Trade-off</a> ", p->f);
+    if (has_figures(p, FIGURE_TRAINING)) fputs("<a href=\"#training\">Training</a> ", p->f);
+    if (has_figures(p, FIGURE_ROBUST)) fputs("<a href=\"#robustness\">Robustness</a> ", p->f);
+    if (p->pictures) fputs("<a href=\"#images\">Images</a> ", p->f);
+    if (classes_of(p)) fputs("<a href=\"#classes\">Classes</a> ", p->f);
+    fputs("<a href=\"#provenance\">Provenance</a> <a href=\"#limits\">Limits</a></nav>\n</header>\n<main>\n", p->f);
+}
+
+char *page_html(const json_t *summary, const struct figures *figures, const struct page_picture *picture, int pictures) {
+    char *text = NULL;
+    size_t size;
+    struct page p = {open_memstream(&text, &size), summary, json_object_get(summary, "entries"), figures, picture, pictures};
+    BUG_IF(!p.f, "no memory stream");
+    put_head(&p);
+    put_verdicts(&p);
+    if (json_array_size(json_object_get(summary, "notes"))) {
+        fputs("<h3>Notes</h3>\n", p.f);
+        put_list(p.f, json_object_get(summary, "notes"));
+    }
+    put_models(&p);
+    put_figures(&p, FIGURE_TRADEOFF, "tradeoff", "Trade-off");
+    put_figures(&p, FIGURE_TRAINING, "training", "Training");
+    put_figures(&p, FIGURE_ROBUST, "robustness", "Robustness");
+    if (has_figures(&p, FIGURE_ROBUST)) put_robust_table(&p);
+    put_pictures(&p);
+    put_classes(&p);
+    put_strength(&p);
+    fputs("<h2 id=\"provenance\">Provenance</h2>\n", p.f);
+    put_steps(&p);
+    put_blobs(&p);
+    fputs("<h2 id=\"limits\">Limits</h2>\n", p.f);
+    put_list(p.f, json_object_get(summary, "limits"));
+    markup(p.f, "</main>\n<footer class=\"small soft\"><p>Every number here is in <code>summary.json</code> (%s), one a line in <code>rows.csv</code>.</p></footer>\n",
+           summary_text(summary, "schema"));
+    fputs("</body>\n</html>\n", p.f);
+    BUG_IF(fclose(p.f) != 0, "no memory for a page");
+    return text;
+}

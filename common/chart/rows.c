@@ -1,0 +1,168 @@
+// rows.c: plain tables.
+#include "rows.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/arena.h"
+#include "../base/opt.h"
+#include "../io/record.h"
+#include "summary.h"
+
+// ---- CSV. No field needs quotes: ids, methods and columns hold letters, digits, - and _ only.
+
+struct row {
+    const char *entry, *set, *method;
+    double eps;
+    long class, epoch;  // -1, 0: none
+    const char *metric;
+};
+
+static void put_number(FILE *f, double value) {
+    char text[32];
+    fputc(',', f);
+    if (!isfinite(value)) return;
+    format_real(value, false, text);
+    fputs(text, f);
+}
+
+static void put_row(FILE *f, struct row r, struct summary_rate v) {
+    if (!isfinite(v.value)) return;
+    fprintf(f, "%s,%s,%s", r.entry, r.set, r.method);
+    put_number(f, r.eps);
+    fputc(',', f);
+    if (r.class >= 0) fprintf(f, "%ld", r.class);
+    fputc(',', f);
+    if (r.epoch > 0) fprintf(f, "%ld", r.epoch);
+    fprintf(f, ",%s", r.metric);
+    put_number(f, v.value);
+    put_number(f, v.low);
+    put_number(f, v.high);
+    fputc('\n', f);
+}
+
+static struct summary_rate plain(double value) {
+    return (struct summary_rate){value, NAN, NAN};
+}
+
+static void put_entry(FILE *f, const char *id, const json_t *metrics) {
+    static const char *const sets[] = {"train", "test", "clean"};
+    struct row r = {id, "", "", NAN, -1, 0, "accuracy"};
+    const char *method, *column;
+    json_t *of, *row, *list, *value;
+    size_t i, count;
+    for (int s = 0; s < 3; s++) {
+        const json_t *at = json_object_get(metrics, sets[s]);
+        r.set = sets[s];
+        r.metric = "accuracy";
+        put_row(f, r, summary_rate(at, "accuracy"));
+        r.metric = "loss";
+        put_row(f, r, plain(summary_real(at, "loss")));
+    }
+    r.metric = "accuracy";
+    json_object_foreach (json_object_get(metrics, "robust"), method, of) {
+        const char **key = summary_eps_keys(of, &count);
+        for (i = 0; i < count; i++)
+            put_row(f, (struct row){id, "robust", method, summary_eps(key[i]), -1, 0, "accuracy"},
+                    summary_rate(json_object_get(of, key[i]), "accuracy"));
+        free(key);
+    }
+    json_array_foreach (json_object_get(metrics, "per_class"), i, row)
+        put_row(f, (struct row){id, "class", "", NAN, (long)i, 0, "accuracy"}, summary_rate(row, "accuracy"));
+    json_object_foreach (json_object_get(metrics, "history"), column, list)
+        json_array_foreach (list, i, value)
+            if (json_is_number(value))
+                put_row(f, (struct row){id, "history", "", NAN, -1, (long)i + 1, column}, plain(json_number_value(value)));
+}
+
+char *rows_csv(const json_t *summary) {
+    char *text = NULL;
+    size_t size, i;
+    json_t *entry;
+    FILE *f = open_memstream(&text, &size);
+    BUG_IF(!f, "no memory stream");
+    fputs("entry,set,method,eps,class,epoch,metric,value,low,high\n", f);
+    json_array_foreach (json_object_get(summary, "entries"), i, entry)
+        put_entry(f, summary_text(entry, "id"), summary_metrics(summary, entry));
+    BUG_IF(fclose(f) != 0, "no memory for rows");
+    return text;
+}
+
+// ---- terminal
+
+enum { COLUMNS_MAX = 8 };
+
+static char *rate_text(struct arena *a, struct summary_rate r) {
+    if (!isfinite(r.value)) return "-";
+    if (!isfinite(r.low)) return arena_print(a, "%.1f %%", 100 * r.value);
+    return arena_print(a, "%.1f %% (%.1f to %.1f)", 100 * r.value, 100 * r.low, 100 * r.high);
+}
+
+static const char *note_of(const json_t *verdict) {
+    const json_t *utility = json_object_get(verdict, "utility"), *robustness = json_object_get(verdict, "robustness");
+    if (!summary_true(utility, "measured")) return "accuracy not measured";
+    if (json_is_false(json_object_get(utility, "differs_from_chance"))) return "no better than chance";
+    if (!summary_true(robustness, "measured")) return "not attacked";
+    if (!json_object_get(robustness, "noise")) return "no noise beside the attack";
+    if (json_is_false(json_object_get(robustness, "differs_from_noise"))) return "the attack does no more than noise";
+    if (summary_real(robustness, "accuracy_interval.1") < summary_real(robustness, "chance")) return "worse than chance under attack";
+    if (json_is_false(json_object_get(robustness, "differs_from_chance"))) return "no better than chance under attack";
+    return "";
+}
+
+// The epsilons of all entries, the smallest first.
+static json_t *all_eps(const json_t *summary) {
+    json_t *all = json_object(), *entry;
+    size_t i;
+    json_array_foreach (json_object_get(summary, "entries"), i, entry)
+        json_object_update_missing(all, json_object_get(summary_metrics(summary, entry), "strongest"));
+    return all;
+}
+
+char *rows_table(const json_t *summary) {
+    const json_t *entries = json_object_get(summary, "entries");
+    size_t lines = json_array_size(entries) + 1, count, i;
+    json_t *eps = all_eps(summary), *entry;
+    const char **key = summary_eps_keys(eps, &count);
+    if (count > COLUMNS_MAX - 3) count = COLUMNS_MAX - 3;
+    size_t columns = count + 3;
+    struct arena arena = {0};
+    const char **cell = arena_take(&arena, lines * columns * sizeof *cell);
+    cell[0] = "model";
+    cell[1] = "clean";
+    cell[columns - 1] = "note";
+    for (size_t k = 0; k < count; k++) cell[2 + k] = arena_print(&arena, "eps %g", summary_eps(key[k]));
+    json_array_foreach (entries, i, entry) {
+        const json_t *metrics = summary_metrics(summary, entry), *verdict = json_array_get(json_object_get(summary, "verdict"), i);
+        const char **row = cell + (i + 1) * columns;
+        row[0] = summary_text(entry, "id");
+        row[1] = rate_text(&arena, summary_rate(json_object_get(verdict, "utility"), "accuracy"));
+        for (size_t k = 0; k < count; k++) {
+            const json_t *at = json_object_get(json_object_get(metrics, "strongest"), key[k]);
+            row[2 + k] = arena_print(&arena, "%s %s", rate_text(&arena, summary_rate(at, "accuracy")), summary_text(at, "method"));
+        }
+        row[columns - 1] = note_of(verdict);
+    }
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    BUG_IF(!f, "no memory stream");
+    for (size_t l = 0; l < lines; l++) {
+        size_t blank = 0;  // held back, so that no line ends in blanks
+        for (size_t c = 0; c < columns; c++) {
+            const char *what = cell[l * columns + c];
+            size_t width = 0, length = strlen(what);
+            for (size_t k = 0; k < lines; k++) width = strlen(cell[k * columns + c]) > width ? strlen(cell[k * columns + c]) : width;
+            if (length) fprintf(f, "%*s%s", (int)blank, "", what);
+            blank = (length ? 0 : blank) + width - length + 2;
+        }
+        fputc('\n', f);
+    }
+    BUG_IF(fclose(f) != 0, "no memory for a table");
+    free(key);
+    json_decref(eps);
+    arena_free(&arena);
+    return text;
+}

@@ -1,0 +1,14 @@
+// rows.h: a summary's numbers as plain tables: one for programs, one for a terminal.
+#ifndef ASSAY_CHART_ROWS_H
+#define ASSAY_CHART_ROWS_H
+
+#include <jansson.h>
+
+// CSV with a header line: entry, set (train, test, clean, robust, class, history), method, eps, class, epoch, metric,
+// value, low, high. What does not apply is empty. free() it.
+char *rows_csv(const json_t *summary);
+// A line for each entry: clean accuracy and the accuracy under the strongest attack at each epsilon, in percent with
+// intervals, and a note. free() it.
+char *rows_table(const json_t *summary);
+
+#endif

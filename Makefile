@@ -225,10 +225,10 @@ install: all $(BUILD)/completions
 	printf '%s\n' 'prefix=$(PREFIX)' '' 'Name: assay' 'Description: the exchange format of assay' 'Version: $(VERSION)' \
 	    'Cflags: -I$${prefix}/include' 'Libs: -L$${prefix}/lib -lassay -ljansson -lcrypto -lz -lpthread -lm' > $(LIBDIR)/pkgconfig/assay.pc
 	for t in $(TOOL_PAGES); do \
-	    sed -E 's/^(\.Xr )($(subst $(space),|,$(strip $(TOOL_PAGES)))) 1/\1assay-\2 1/; s/^\.Dt /.Dt ASSAY-/' man/$$t.1 > $(MAN)/man1/assay-$$t.1 || exit 1; \
+	    sed -E 's/^(\.Xr )($(subst $(space),|,$(strip $(TOOLS)))) 1/\1assay-\2 1/; s/^\.Dt /.Dt ASSAY-/' man/$$t.1 > $(MAN)/man1/assay-$$t.1 || exit 1; \
 	done
 	for p in $(wildcard man/*.5 man/*.7); do \
-	    sed -E 's/^(\.Xr )($(subst $(space),|,$(strip $(TOOL_PAGES)))) 1/\1assay-\2 1/' $$p > $(MAN)/man$${p##*.}/$${p##*/} || exit 1; \
+	    sed -E 's/^(\.Xr )($(subst $(space),|,$(strip $(TOOLS)))) 1/\1assay-\2 1/' $$p > $(MAN)/man$${p##*.}/$${p##*/} || exit 1; \
 	done
 	install -m 644 $(BUILD)/completions/assay $(BASH_COMPLETION)
 	install -m 644 $(BUILD)/completions/_assay $(ZSH_COMPLETION)

@@ -38,15 +38,8 @@ $(call fashion_note,attack,$(fashion_eps) $(fashion_seed))
 $(call fashion_note,report,$(fashion_archs))
 
 .PHONY: pipeline-fashion
-ifeq ($(wildcard tools/report.c),)
-pipeline-fashion: $(fashion_archs:%=$(fashion)/attack-%.st)
-	@echo "This tree has no program report yet; the results are in $(abspath $(fashion))"
-else
 pipeline-fashion: $(fashion)/report/summary.json
 	@cat $(fashion)/report.txt
-	@echo
-	@echo "The report: $(abspath $(fashion))/report/report.html"
-endif
 
 $(fashion)/train-set.st: $(fashion)/settings/data $(fashion)/settings/train-set
 	$(BIN)/fetch $(fashion_data) --split train $(call fashion_limit,$(fashion_train)) -o $@

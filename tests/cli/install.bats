@@ -72,7 +72,7 @@ setup() {
 1 7
 2 6" ]
     assay tensor verify counts.st
-    [ "$(assay tensor ls -q counts.st | grep -c '^ *counts')" -eq 1 ]
+    [ "$(assay tensor ls -q counts.st | grep -c '^  counts ')" -eq 1 ]
     [ "$(wc -l < "$PLACE/share/doc/assay/histogram.c")" -le 45 ]
 }
 

@@ -19,7 +19,10 @@ struct attack_queue {
     int64_t i[EVALUATE_BATCH];
     int32_t step[EVALUATE_BATCH];
     bool broken[EVALUATE_BATCH];
-    float *x, *clean, *logits;
+    bool inside[EVALUATE_BATCH];     // filled when the verdict is due
+    double distance[EVALUATE_BATCH];
+    float *x, *logits;
+    float *clean;  // an image for each worker
 };
 
 // ---- the clean images
@@ -83,7 +86,7 @@ struct attack *attack_open(const struct model *m, const struct dataset *d, const
     if (o->batch < 1) a->o.batch = EVALUATE_BATCH;
     struct attack_queue *q = a->queue = memory_zero(sizeof *q);
     q->x = memory_take((size_t)(EVALUATE_BATCH * a->size) * sizeof *q->x);
-    q->clean = memory_take((size_t)a->size * sizeof *q->clean);
+    q->clean = memory_take((size_t)(pool_threads(pool) * a->size) * sizeof *q->clean);
     q->logits = memory_take((size_t)(EVALUATE_BATCH * a->classes) * sizeof *q->logits);
     a->evaluator = evaluator_open(m, o->device, pool, e);
     if (a->evaluator && evaluate_clean(a, e)) return a;
@@ -156,6 +159,17 @@ bool attack_offer(struct attack *a, struct attack_result *r, int64_t i, int32_t 
     return ++q->n < EVALUATE_BATCH || attack_settle(a, r, e);
 }
 
+enum { MEASURED_PER_JOB = 8 };
+static void measure(void *data, long job, int worker) {
+    struct attack *a = data;
+    struct attack_queue *q = a->queue;
+    float *clean = q->clean + worker * a->size;
+    for (int64_t i = (int64_t)job * MEASURED_PER_JOB; i < q->n && i < (int64_t)(job + 1) * MEASURED_PER_JOB; i++) {
+        dataset_image(a->d, q->i[i], clean);
+        q->inside[i] = ball_holds(&q->r->ball, clean, q->x + i * a->size, &q->distance[i]);
+    }
+}
+
 static bool judge(struct attack *a, struct attack_result *r, int64_t slot, struct error *e) {
     const struct attack_queue *q = a->queue;
     const float *z = q->logits + slot * a->classes, *x = q->x + slot * a->size;
@@ -164,18 +178,17 @@ static bool judge(struct attack *a, struct attack_result *r, int64_t slot, struc
         if (!isfinite(z[k]))
             return error_set(e, EXIT_INPUT, "%s at eps %g: logit %lld of the image made of image %lld is %g", r->method, r->ball.eps,
                              (long long)k, (long long)i, (double)z[k]);
-    dataset_image(a->d, i, q->clean);
-    bool inside = ball_holds(&r->ball, q->clean, x), broken = inside && prediction != y;
+    bool broken = q->inside[slot] && prediction != y;
     float margin = attack_margin(z, a->classes, y);
     r->rejected += q->broken[slot] && !broken;
-    if (!inside) return true;
+    if (!q->inside[slot]) return true;
     bool first = r->loss[i] == -INFINITY;
     if (!first && (r->broken[i] || (!broken && margin >= r->margin[i]))) return true;
     r->stands -= broken;
     r->broken[i] = broken;
     r->step[i] = broken ? q->step[slot] : -1;
     r->margin[i] = margin;
-    r->norm[i] = (float)ball_distance(&r->ball, q->clean, x);
+    r->norm[i] = (float)q->distance[slot];
     r->loss[i] = (float)cross_entropy(z, a->classes, y);
     r->prediction[i] = prediction;
     if (i < a->o.keep) memcpy(r->x + i * a->size, x, (size_t)a->size * sizeof *x);
@@ -185,6 +198,7 @@ static bool judge(struct attack *a, struct attack_result *r, int64_t slot, struc
 bool attack_settle(struct attack *a, struct attack_result *r, struct error *e) {
     struct attack_queue *q = a->queue;
     bool fine = evaluator_rows(a->evaluator, q->x, q->n, q->logits, e);
+    pool_run(a->pool, (long)((q->n + MEASURED_PER_JOB - 1) / MEASURED_PER_JOB), measure, a);
     for (int64_t slot = 0; slot < q->n && fine; slot++) fine = judge(a, r, slot, e);
     q->n = 0;
     return fine;

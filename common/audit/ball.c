@@ -77,18 +77,12 @@ void ball_edge(const struct ball *b, struct stream s, uint32_t example, uint32_t
 }
 
 double ball_distance(const struct ball *b, const float *x0, const float *x) {
-    if (b->norm == BALL_L2) return sqrt(loops()->squares(b->size, x0, x));
-    double most = 0;
-    for (int64_t i = 0; i < b->size; i++) {
-        double d = fabs((double)x[i] - (double)x0[i]);
-        if (!(d <= most)) most = d;  // NaN stays
-    }
-    return most;
+    const struct ball_loops *l = loops();
+    return b->norm == BALL_L2 ? sqrt(l->squares(b->size, x0, x)) : l->furthest(b->size, x0, x);
 }
 
-bool ball_holds(const struct ball *b, const float *x0, const float *x) {
-    for (int64_t i = 0; i < b->size; i++)
-        if (!(x[i] >= 0 && x[i] <= 1)) return false;
+bool ball_holds(const struct ball *b, const float *x0, const float *x, double *distance) {
     double rounding = 0x1p-24 * (b->norm == BALL_L2 ? sqrt((double)b->size) : 1);
-    return ball_distance(b, x0, x) <= b->eps + rounding;
+    *distance = ball_distance(b, x0, x);
+    return !loops()->outside(b->size, x) && *distance <= b->eps + rounding;
 }

@@ -33,9 +33,9 @@ void ball_inside(const struct ball *b, struct stream s, uint32_t example, uint32
 // Noise as far out as the ball allows: a random corner, or in L2 a random direction of length eps.
 void ball_edge(const struct ball *b, struct stream s, uint32_t example, uint32_t restart, const float *x0, float *x);
 
-// The distance of x from x0 in the ball's norm, in double.
+// The distance of x from x0 in the ball's norm, in double. x holds numbers.
 double ball_distance(const struct ball *b, const float *x0, const float *x);
-// Whether x lies in the ball and in [0, 1], but for the rounding of float32: 2^-24 per pixel.
-bool ball_holds(const struct ball *b, const float *x0, const float *x);
+// Whether x lies in the ball and in [0, 1], but for the rounding of float32: 2^-24 per pixel; and its distance.
+bool ball_holds(const struct ball *b, const float *x0, const float *x, double *distance);
 
 #endif

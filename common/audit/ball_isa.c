@@ -33,8 +33,31 @@ static void along(int64_t n, const float *restrict g, float scale, float *restri
     for (int64_t i = 0; i < n; i++) x[i] += scale * g[i];
 }
 
-// Eight sums side by side, in double: the squares of a gradient may be far below what a float holds.
+static int outside(int64_t n, const float *x) {
+    int bad = 0;
+    for (int64_t i = 0; i < n; i++) bad |= !(x[i] >= 0) | !(x[i] <= 1);
+    return bad;
+}
+
+// Eight of a kind side by side, so that they can be one vector.
 enum { SUMS = 8 };
+static double furthest(int64_t n, const float *restrict x0, const float *restrict x) {
+    double most[SUMS] = {0};
+    int64_t i = 0;
+    for (; i + SUMS <= n; i += SUMS)
+        for (int j = 0; j < SUMS; j++) {
+            double d = __builtin_fabs((double)x[i + j] - (double)x0[i + j]);
+            most[j] = d > most[j] ? d : most[j];
+        }
+    for (; i < n; i++) {
+        double d = __builtin_fabs((double)x[i] - (double)x0[i]);
+        most[0] = d > most[0] ? d : most[0];
+    }
+    for (int j = 1; j < SUMS; j++) most[0] = most[j] > most[0] ? most[j] : most[0];
+    return most[0];
+}
+
+// In double: the squares of a gradient may be far below what a float holds.
 static double squares(int64_t n, const float *restrict x0, const float *restrict x) {
     double sum[SUMS] = {0}, total = 0;
     int64_t i = 0;
@@ -57,4 +80,4 @@ static double squares(int64_t n, const float *restrict x0, const float *restrict
 
 #define NAME_(isa) ball_loops_##isa
 #define NAME(isa) NAME_(isa)
-const struct ball_loops NAME(ISA) = {look, corner, shrink, along, squares};
+const struct ball_loops NAME(ISA) = {look, corner, shrink, along, outside, furthest, squares};

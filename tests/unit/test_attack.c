@@ -492,11 +492,11 @@ static void test_random_points(void **state) {
     struct stream s = rng_stream(9, "test/ball");
     float x0[D] = {.5f, .5f, .5f, .5f, .5f}, x[D];
     struct ball two = {BALL_L2, .2, D}, box = {BALL_LINF, .2, D};
-    double volume = 0, mean[D] = {0}, spread = 0, up = 0;
+    double far, volume = 0, mean[D] = {0}, spread = 0, up = 0;
     for (uint32_t i = 0; i < DRAWS; i++) {
         ball_inside(&two, s, i, 0, x0, x);
         double r = ball_distance(&two, x0, x);
-        assert_true(r <= .2 + 1e-6 && ball_holds(&two, x0, x));
+        assert_true(r <= .2 + 1e-6 && ball_holds(&two, x0, x, &far));
         volume += pow(r / .2, D);
         for (int j = 0; j < D; j++) mean[j] += (double)x[j] - .5;
         ball_edge(&two, s, i, 1, x0, x);
@@ -518,12 +518,12 @@ static void test_random_points(void **state) {
     assert_true(fabs(spread / (DRAWS * D) - .5) < 5 * sqrt(1. / 12 / (DRAWS * D)));
     assert_true(fabs(up / (DRAWS * D) - .5) < 5 * .5 / sqrt(DRAWS * D));
     // Off the ball, out of range, NaN.
-    float far[D] = {.5f, .5f, .71f, .5f, .5f}, out[D] = {.5f, .5f, 1.01f, .5f, .5f}, nothing[D] = {.5f, NAN, .5f, .5f, .5f};
+    float off[D] = {.5f, .5f, .71f, .5f, .5f}, out[D] = {.5f, .5f, 1.01f, .5f, .5f}, nothing[D] = {.5f, NAN, .5f, .5f, .5f};
     struct ball wide = {BALL_LINF, 1, D};
-    assert_false(ball_holds(&box, x0, far));
-    assert_true(ball_holds(&wide, x0, far));
-    assert_false(ball_holds(&wide, x0, out));
-    assert_false(ball_holds(&wide, x0, nothing));
+    assert_false(ball_holds(&box, x0, off, &far));
+    assert_true(ball_holds(&wide, x0, off, &far));
+    assert_false(ball_holds(&wide, x0, out, &far));
+    assert_false(ball_holds(&wide, x0, nothing, &far));
 }
 
 // A step of every instruction set against the formula, one number at a time.

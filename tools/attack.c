@@ -242,11 +242,11 @@ static bool write_all(const struct work *w, struct error *e) {
     return fine;
 }
 
-// What the report groups models by, out of the model's own record.
-static void copy_config(json_t *record, const struct model *m, const char *key) {
+// What a report names things by, out of an input's own record.
+static void copy_config(json_t *record, const struct blob *from, const char *key) {
     char path[64];
     snprintf(path, sizeof path, "config.%s", key);
-    json_t *value = m->blob && m->blob->record ? record_get(m->blob->record, path) : NULL;
+    json_t *value = from->record ? record_get(from->record, path) : NULL;
     if (value) record_set(record, path, json_incref(value));
 }
 
@@ -269,8 +269,9 @@ static bool run(const struct model *m, const struct dataset *d, struct pool *poo
     json_decref(config);
     record_text(w.record, "config.model", m->blob->digest);
     record_text(w.record, "config.data", d->blob->digest);
-    copy_config(w.record, m, "arch");
-    copy_config(w.record, m, "regime");
+    copy_config(w.record, m->blob, "arch");
+    copy_config(w.record, m->blob, "regime");
+    if (!m->binary) copy_config(w.record, d->blob, "class_names");
     attack_save_clean(w.a, w.b, w.record);
     say_rate("clean", w.a->right, w.a->o.count);
     double start = msg_clock();

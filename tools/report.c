@@ -20,11 +20,11 @@
 static struct {
     const char *output, *title, *fail_if;
     bool json;
-} o = {.title = "Utility and robustness"};
+} o;
 
 static struct opt opts[] = {
     {"output", 'o', OPT_FILE, &o.output, "DIR", "directory for the report, made where there is none", NULL, 0, 0, false},
-    {"title", 't', OPT_TEXT, &o.title, "TEXT", "title of the report", NULL, 0, 0, false},
+    {"title", 't', OPT_TEXT, &o.title, "TEXT", "title of the page", NULL, 0, 0, false},
     {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the summary, such as mlp.clean.accuracy<.8", NULL, 0, 0, false},
     {"json", 0, OPT_FLAG, &o.json, NULL, "print the summary; write files only where -o says", NULL, 0, 0, false},
 };
@@ -144,9 +144,10 @@ static bool write_report(const struct summary *s, const json_t *summary, struct 
     char *text = summary_dump(summary), *rows = rows_csv(summary), *html = NULL;
     figures_of(summary, &figures);
     bool fine = make_directory(o.output, e) && figures_draw(&figures, o.output, e) && write_pictures(s, p, page, &arena, e) &&
-                write_text("summary.json", text, e) && write_text("rows.csv", rows, e);
+                write_text("rows.csv", rows, e);
     if (fine) html = page_html(summary, &figures, page, p->count);
-    fine = fine && write_text("report.html", html, e);  // last: where it is, the rest is
+    // The summary last: where it is, the rest is.
+    fine = fine && write_text("report.html", html, e) && write_text("summary.json", text, e);
     for (int i = 0; i < p->count; i++) free(page[i].png.data);
     free(text);
     free(rows);
@@ -180,7 +181,7 @@ int main(int argc, char **argv) {
     struct gate gate;
     struct operands operands = opt_parse(&program, argc, argv);
     check(&gate);
-    struct summary *s = summary_new(o.title);
+    struct summary *s = summary_new(o.title ? o.title : "Utility and robustness");
     struct pictures p = {0};
     bool fine = operands.count || read_all("-", s, &p, &e);
     for (int i = 0; i < operands.count && fine; i++) fine = read_all(operands.value[i], s, &p, &e);

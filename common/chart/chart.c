@@ -51,8 +51,8 @@ static void put_data(FILE *f, const struct chart *c) {
         for (int i = 0; i < c->series[s].count; i++) {
             const struct chart_point *p = &c->series[s].point[i];
             bool y = isfinite(p->low) && isfinite(p->high), x = isfinite(p->x_low) && isfinite(p->x_high);
-            fprintf(f, "%.10g %.10g %.10g %.10g %.10g %.10g\n", p->x, p->y, y ? p->low : p->y, y ? p->high : p->y, x ? p->x_low : p->x,
-                    x ? p->x_high : p->x);
+            fprintf(f, "%.10g %.10g %.10g %.10g %.10g %.10g\n", p->x + c->series[s].shift, p->y, y ? p->low : p->y,
+                    y ? p->high : p->y, x ? p->x_low : p->x, x ? p->x_high : p->x);
         }
         fputs("EOD\n", f);
     }
@@ -64,13 +64,20 @@ static bool has_intervals(const struct chart_series *s) {
     return false;
 }
 
-static void put_labels(FILE *f, const struct chart_series *s, const char *ink) {
-    for (int i = 0; i < s->count; i++) {
+// Points closer than a line of text share one label.
+static void put_labels(FILE *f, const struct chart *c, const struct chart_series *s, const char *ink) {
+    double near = .05 * (c->y_high - c->y_low);
+    for (int i = 0, next; i < s->count; i = next) {
         const struct chart_point *p = &s->point[i];
-        if (!p->label) continue;
+        char text[200] = "";
+        size_t used = 0;
+        for (next = i; next < s->count && (next == i || fabs(s->point[next].y - p->y) < near); next++)
+            if (s->point[next].label && used < sizeof text)
+                used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", s->point[next].label);
+        if (!*text) continue;
         fputs("set label ", f);
-        put_text(f, p->label);
-        fprintf(f, " at %.10g,%.10g left offset char 1.2,0 textcolor rgb '%s' front\n", p->x, p->y, ink);
+        put_text(f, text);
+        fprintf(f, " at %.10g,%.10g left offset char .7,.6 textcolor rgb '%s' front\n", p->x, p->y, ink);
     }
 }
 
@@ -130,7 +137,7 @@ char *chart_script(const struct chart *c, bool picture) {
     put_range(f, "x", c->x_low, c->x_high);
     put_range(f, "y", c->y_low, c->y_high);
     if (c->whole_x && c->x_high - c->x_low <= 20) fputs("set xtics 1\n", f);
-    for (int i = 0; i < c->count; i++) put_labels(f, &c->series[i], ink);
+    for (int i = 0; i < c->count; i++) put_labels(f, c, &c->series[i], ink);
     put_data(f, c);
     put_plot(f, c, grey);
     BUG_IF(fclose(f) != 0, "no memory for a script");

@@ -25,7 +25,8 @@ struct chart_point {
 struct chart_series {
     const char *name;
     enum chart_style style;
-    int colour;  // 0, 1, ...: also chooses the shape
+    int colour;    // 0, 1, ...: also chooses the shape
+    double shift;  // of x where it is drawn, so that series with equal values can be told apart
     int count;
     struct chart_point *point;
 };

@@ -13,7 +13,10 @@
 #include "../base/out.h"
 #include "summary.h"
 
-enum { POINTS_MAX = 160 };  // of a history; more are thinned, nobody can see them
+enum {
+    POINTS_MAX = 160,  // of a history; more are thinned, nobody can see them
+    PERCENT_LOW = -2, PERCENT_HIGH = 102,  // so that a point at either end is seen whole
+};
 
 static const char *const norms[] = {"linf", "l2", ""};
 
@@ -114,11 +117,14 @@ static void add_history(struct figures *f, const json_t *summary, const char *st
     c->y_label = rate ? "test accuracy (%)" : "test loss (cross-entropy)";
     c->x_low = epochs > 1 ? 1 : 0;
     c->x_high = epochs > 1 ? (double)epochs : 2;
-    c->y_low = 0;
-    if (rate) c->y_high = 100;
+    c->y_low = rate ? PERCENT_LOW : 0;
+    if (rate) c->y_high = PERCENT_HIGH;
     c->whole_x = true;
     c->alt = arena_print(&f->arena, "Line chart: %s, one line for each model. %s.", c->title, ends_of(f, c));
     if (rate) add_chance(f, g, summary, NULL);
+    double margin = .02 * (c->x_high - c->x_low);
+    c->x_low -= margin;
+    c->x_high += margin;
     g->caption = rate ? "The bar at the last epoch is the 95 % interval of the test accuracy." : "Accuracy that holds while the loss "
                                                                                                "rises is a model that grows too sure.";
 }
@@ -155,8 +161,9 @@ static void add_robust(struct figures *f, const json_t *summary, const char *met
     size_t i;
     json_t *entry;
     bool noise = false, any = false;
-    c->x_low = c->y_low = c->x_high = 0;
-    c->y_high = 100;
+    c->x_low = c->x_high = 0;
+    c->y_low = PERCENT_LOW;
+    c->y_high = PERCENT_HIGH;
     json_array_foreach (entries, i, entry) {
         const json_t *metrics = summary_metrics(summary, entry);
         if (!same_norm(entry, norm)) continue;
@@ -176,7 +183,10 @@ static void add_robust(struct figures *f, const json_t *summary, const char *met
     c->y_label = "accuracy (%)";
     c->alt = arena_print(&f->arena, "Line chart: accuracy under %s against epsilon from 0 to %g, one solid line for each model%s. %s.", name,
                          c->x_high, noise ? " and a dashed one for noise of the same size" : "", ends_of(f, c));
+    for (int k = 0; k < c->count; k++) c->series[k].shift = .004 * c->x_high * (c->series[k].colour - (double)(json_array_size(entries) - 1) / 2);
     add_chance(f, g, summary, norm);
+    c->x_low = -.03 * c->x_high;
+    c->x_high *= 1.03;
     g->caption = noise ? "Bars are 95 % intervals. Dashed and hollow: random noise of the same size, which an attack must beat. Epsilon 0 "
                          "is the clean image."
                        : "Bars are 95 % intervals. Epsilon 0 is the clean image. No noise of the same size was measured beside it.";
@@ -215,8 +225,8 @@ static void add_tradeoff(struct figures *f, const json_t *summary, const char *n
     }
     c->x_low = fmax(0, 5 * floor(left / 5 - 1));
     c->x_high = fmin(100, 5 * ceil(right / 5 + 1));
-    c->y_low = 0;
-    c->y_high = 100;
+    c->y_low = PERCENT_LOW;
+    c->y_high = PERCENT_HIGH;
     c->title = "Clean accuracy against accuracy under the strongest attack";
     c->x_label = "clean accuracy (%)";
     c->y_label = arena_print(&f->arena, "accuracy under attack (%%)");

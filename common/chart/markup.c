@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "../base/error.h"
@@ -24,8 +25,10 @@ static int character(const unsigned char *s) {
     return length;
 }
 
-static void escape(FILE *f, const char *text) {
-    for (const unsigned char *s = (const unsigned char *)text; *s;) {
+// At most `most` bytes of the text.
+static void escape(FILE *f, const char *text, size_t most) {
+    const unsigned char *s = (const unsigned char *)text, *end = s + strnlen(text, most);
+    while (s < end) {
         int length = character(s);
         switch (*s) {
         case '&': fputs("&amp;", f); break;
@@ -57,7 +60,7 @@ void markup(FILE *f, const char *format, ...) {
         char kind = at[length];
         at += length + 1;
         if (kind == '%') fputc('%', f);
-        else if (kind == 's') escape(f, va_arg(list, const char *));
+        else if (kind == 's') escape(f, va_arg(list, const char *), part[1] == '.' ? strtoul(part + 2, NULL, 10) : SIZE_MAX);
         else if (kind == 'g' || kind == 'f') fprintf(f, part, va_arg(list, double));
         else if (kind == 'u' && strchr(part, 'z')) fprintf(f, part, va_arg(list, size_t));
         else if (kind == 'd' && !strchr(part, 'l')) fprintf(f, part, va_arg(list, int));

@@ -15,10 +15,10 @@ enum { TEXT_MAX = 300, TABLE_ROWS = 60 };
 
 static const char style[] =
     ":root{color-scheme:light dark;--paper:#fff;--card:#f6f7f9;--ink:#1b1f24;--soft:#5b6470;--line:#d5dae1;--axis:#666;--grid:#dfe3e8;"
-    "--good:#00664a;--bad:#a33c00;--track:#dde2e8;--band:#8fb8d8;--dot:#005b8f;"
+    "--mark:#a33c00;--track:#dde2e8;--band:#8fb8d8;--dot:#005b8f;"
     "--series-0:#0072b2;--series-1:#d55e00;--series-2:#009e73;--series-3:#cc79a7;--series-4:#e69f00;--series-5:#56b4e9;--series-6:#7a7a7a}\n"
     "@media (prefers-color-scheme:dark){:root{--paper:#14171b;--card:#1d2127;--ink:#e8ebef;--soft:#a5afbb;--line:#39414b;--axis:#98a1ac;"
-    "--grid:#2c323a;--good:#5fd0a8;--bad:#ff9d66;--track:#333a43;--band:#3d6c91;--dot:#8ccbff;"
+    "--grid:#2c323a;--mark:#ff9d66;--track:#333a43;--band:#3d6c91;--dot:#8ccbff;"
     "--series-0:#4aa8e0;--series-1:#f08030;--series-2:#2cc79a;--series-3:#dd95bb;--series-4:#f0b840;--series-5:#8ccdf2;--series-6:#a8a8a8}}\n"
     "*{box-sizing:border-box}\n"
     "body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\n"
@@ -32,15 +32,16 @@ static const char style[] =
     ".tile h4{margin:0;font-size:.78rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);font-weight:600}\n"
     ".tile .number{font-size:1.75rem;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}\n"
     ".tile p{margin:3px 0;font-size:.88rem}.tile svg{display:block;width:100%;max-width:260px;height:auto;margin:4px 0}\n"
-    ".yes{color:var(--good);font-weight:650}.no{color:var(--bad);font-weight:650}\n"
+    ".none{font-size:1.05rem;color:var(--soft);padding-top:6px}\n"
     ".chart{display:block;width:100%;height:auto;color:var(--ink)}figure{margin:14px 0 26px}figcaption{margin-top:4px}\n"
     "figure img{max-width:100%;height:auto;background:#fff;border:1px solid var(--line);border-radius:4px;padding:4px}\n"
     ".wide{overflow-x:auto}table{border-collapse:collapse;margin:8px 0;font-size:.9rem}\n"
     "caption{text-align:left;color:var(--soft);padding-bottom:4px}\n"
-    "th,td{padding:4px 12px 4px 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}\n"
+    "th,td{padding:4px 8px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}\n"
     "th{font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
-    "code{font:.86em ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}details{margin:4px 0}summary{cursor:pointer;font-size:.88rem}\n"
+    "code{font:.86em ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}code[title]{white-space:nowrap}details{margin:4px 0}summary{cursor:pointer;font-size:.88rem}\n"
     "li{margin:4px 0;max-width:75ch}footer{padding-bottom:40px;margin-top:36px}\n"
+    "@media (min-width:900px){.strip{grid-template-columns:1.5fr 1.8fr 1fr 1fr}}\n"
     "@media print{details{display:none}h2{break-after:avoid}figure,.tile{break-inside:avoid}}\n";
 
 struct page {
@@ -92,7 +93,7 @@ static void put_digest(FILE *f, const char *digest) {
 
 static void put_yes_no(FILE *f, const char *question, const json_t *answer) {
     if (!answer) markup(f, "<p>%s <span class=\"soft\">unknown</span></p>\n", question);
-    else markup(f, "<p>%s <span class=\"%s\">%s</span></p>\n", question, json_is_true(answer) ? "yes" : "no", json_is_true(answer) ? "yes" : "no");
+    else markup(f, "<p>%s <strong>%s</strong></p>\n", question, json_is_true(answer) ? "yes" : "no");
 }
 
 // 0 to 100 %: the interval as a band, the number as a dot, chance as a tick, noise as a ring.
@@ -105,14 +106,14 @@ static void put_bar(FILE *f, struct summary_rate r, double chance, double noise)
     if (isfinite(r.low))
         markup(f, "<rect x=\"%.2f\" y=\"5\" width=\"%.2f\" height=\"11\" rx=\"2\" fill=\"var(--band)\"/>", 200 * r.low,
                fmax(1, 200 * (r.high - r.low)));
-    if (isfinite(chance)) markup(f, "<rect x=\"%.2f\" y=\"1\" width=\"2\" height=\"19\" fill=\"var(--bad)\"/>", 200 * chance - 1);
+    if (isfinite(chance)) markup(f, "<rect x=\"%.2f\" y=\"1\" width=\"2\" height=\"19\" fill=\"var(--mark)\"/>", 200 * chance - 1);
     if (isfinite(noise))
         markup(f, "<circle cx=\"%.2f\" cy=\"10.5\" r=\"4\" fill=\"none\" stroke=\"var(--soft)\" stroke-width=\"1.5\"/>", 200 * noise);
     markup(f, "<circle cx=\"%.2f\" cy=\"10.5\" r=\"4\" fill=\"var(--dot)\"/></svg>\n", 200 * r.value);
 }
 
 static void put_interval(FILE *f, struct summary_rate r) {
-    if (isfinite(r.low)) markup(f, "<p>95 %% interval %.1f to %.1f %%</p>\n", 100 * r.low, 100 * r.high);
+    if (isfinite(r.low)) markup(f, "<p>95&#160;%% interval %.1f to %.1f&#160;%%</p>\n", 100 * r.low, 100 * r.high);
     else fputs("<p>no interval in the record</p>\n", f);
 }
 
@@ -122,7 +123,7 @@ static void open_tile(FILE *f, const char *name) {
 
 static void not_measured(FILE *f, const char *name) {
     open_tile(f, name);
-    fputs("<div class=\"number soft\">not measured</div></div>\n", f);
+    fputs("<div class=\"none\">not measured</div></div>\n", f);
 }
 
 // ---- verdict
@@ -180,7 +181,7 @@ static void put_verdicts(const struct page *p) {
         const json_t *entry = json_array_get(p->entries, i);
         markup(p->f, "<h3>%s", summary_text(v, "id"));
         if (*summary_text(entry, "regime")) {
-            fputs(" <span class=\"soft small\">trained by ", p->f);
+            fputs(" <span class=\"soft small\">regime ", p->f);
             put_text(p->f, summary_text(entry, "regime"));
             fputs("</span>", p->f);
         }
@@ -282,26 +283,32 @@ static bool has_figures(const struct page *p, enum figure_kind kind) {
     return false;
 }
 
-static void put_pictures(const struct page *p) {
-    size_t used = 0;
-    if (p->pictures) fputs("<h2 id=\"images\">Images under attack</h2>\n<p>The first images that the model gets right by itself, then for each epsilon the "
-                           "adversarial image and its difference from the clean one. Under an image stands the class that the model finds; a frame "
-                           "marks one it gets wrong. Grey is no difference; each difference is stretched to its own largest value.</p>\n", p->f);
-    for (int i = 0; i < p->pictures; i++) {
-        const struct page_picture *g = &p->picture[i];
-        size_t size = (g->png.size + 2) / 3 * 4;
-        markup(p->f, "<figure>\n<h3>%s under %s</h3>\n", g->entry, summary_method_name(g->method));
-        if (used + size <= PAGE_PICTURES) {
-            used += size;
-            markup(p->f, "<img alt=\"Rows of images: clean, then for each epsilon the image that %s made against %s and its difference.\" "
-                         "src=\"data:image/png;base64,", summary_method_name(g->method), g->entry);
-            markup_base64(p->f, g->png.data, g->png.size);
-            fputs("\"/>\n", p->f);
-        } else {
-            fputs("<p class=\"soft\">Left out of this page for its size.</p>\n", p->f);
-        }
-        markup(p->f, "<figcaption>Also as <code>%s</code>.</figcaption>\n</figure>\n", g->file);
+static void put_picture(FILE *f, const struct page_picture *g, size_t *used) {
+    const char *method = summary_method_name(g->method);
+    size_t size = (g->png.size + 2) / 3 * 4;
+    markup(f, "<figure>\n<h3>%s under %s</h3>\n", g->entry, method);
+    if (*used + size <= PAGE_PICTURES) {
+        *used += size;
+        markup(f, "<img alt=\"Rows of images: clean, then for each epsilon the image that %s made against %s and its difference.\" "
+                  "src=\"data:image/png;base64,", method, g->entry);
+        markup_base64(f, g->png.data, g->png.size);
+        fputs("\"/>\n", f);
+    } else {
+        fputs("<p class=\"soft\">Left out of this page for its size.</p>\n", f);
     }
+    markup(f, "<figcaption>Also as <code>%s</code>.</figcaption>\n</figure>\n", g->file);
+}
+
+static void put_pictures(const struct page *p) {
+    size_t used = 0, i;
+    json_t *entry;
+    if (!p->pictures) return;
+    fputs("<h2 id=\"images\">Images under attack</h2>\n<p>The first images that the model gets right by itself, then for each epsilon the "
+          "adversarial image and its difference from the clean one. Under an image stands the class that the model finds; a frame marks one it "
+          "gets wrong. Grey is no difference; each difference is stretched to its own largest value.</p>\n", p->f);
+    json_array_foreach (p->entries, i, entry)
+        for (int k = 0; k < p->pictures; k++)
+            if (!strcmp(p->picture[k].entry, summary_text(entry, "id"))) put_picture(p->f, &p->picture[k], &used);
 }
 
 // ---- tables
@@ -356,17 +363,23 @@ static const char *class_name(const struct page *p, size_t class) {
 
 static void put_classes(const struct page *p) {
     size_t classes = classes_of(p), i;
+    bool named = false;
     json_t *entry;
     if (!classes) return;
     fputs("<h2 id=\"classes\">Per class</h2>\n<div class=\"wide\"><table><caption>Accuracy on the clean images of each class, with its 95 % interval"
-          "</caption>\n<thead><tr><th class=\"n\">class</th><th>name</th>", p->f);
+          "</caption>\n<thead><tr><th class=\"n\">class</th>", p->f);
+    for (size_t c = 0; c < classes && !named; c++) named = *class_name(p, c);
+    if (named) fputs("<th>name</th>", p->f);
     json_array_foreach (p->entries, i, entry)
         if (json_object_get(summary_metrics(p->summary, entry), "per_class")) markup(p->f, "<th class=\"n\">%s</th>", summary_text(entry, "id"));
     fputs("</tr></thead>\n<tbody>\n", p->f);
     for (size_t c = 0; c < classes; c++) {
-        markup(p->f, "<tr><th class=\"n\">%zu</th><td>", c);
-        put_text(p->f, class_name(p, c));
-        fputs("</td>", p->f);
+        markup(p->f, "<tr><th class=\"n\">%zu</th>", c);
+        if (named) {
+            fputs("<td>", p->f);
+            put_text(p->f, class_name(p, c));
+            fputs("</td>", p->f);
+        }
         json_array_foreach (p->entries, i, entry) {
             const json_t *rows = json_object_get(summary_metrics(p->summary, entry), "per_class");
             if (rows) put_cell_rate(p->f, summary_rate(json_array_get(rows, c), "accuracy"));
@@ -401,11 +414,14 @@ static void put_models(const struct page *p) {
 
 // ---- how strong the attacks were
 
-static void put_options(FILE *f, const json_t *options) {
-    size_t count;
+// `without`: keys between blanks that are shown elsewhere.
+static void put_options(FILE *f, const json_t *options, const char *without) {
+    size_t count, shown = 0;
     const char **key = record_keys(options, &count);
-    for (size_t i = 0; i < count && i < 64; i++) {
-        fputs(i ? ", " : "", f);
+    for (size_t i = 0; i < count && shown < 64; i++) {
+        const char *at = strstr(without, key[i]);
+        if (at && at > without && at[-1] == ' ' && at[strlen(key[i])] == ' ') continue;
+        fputs(shown++ ? ", " : "", f);
         put_text(f, key[i]);
         fputs("&#160;=&#160;", f);
         put_value(f, json_object_get(options, key[i]));
@@ -427,36 +443,37 @@ static void put_list(FILE *f, const json_t *list) {
 
 static void put_stronger(FILE *f, const json_t *robust, const json_t *config) {
     double steps = summary_real(config, "steps"), restarts = summary_real(config, "restarts");
-    fputs("<p>What would make it stronger: ", f);
     if (!json_object_get(robust, "pgd") && !json_object_get(robust, "auto")) fputs("an attack of many steps (PGD); ", f);
     if (steps < 100) markup(f, "more steps than %g; ", steps);
     if (restarts < 5) fputs("more restarts; ", f);
-    fputs(json_object_get(robust, "auto") ? "an attack written against this very model.</p>\n"
-                                          : "several losses and an attack without gradients, as in AutoAttack.</p>\n", f);
+    fputs(json_object_get(robust, "auto") ? "an attack written against this very model"
+                                          : "several losses and an attack without gradients, as in AutoAttack", f);
 }
 
 static void put_strength(const struct page *p) {
     size_t i, k;
     json_t *entry, *settings;
     bool any = false;
-    json_array_foreach (p->entries, i, entry) {
-        const json_t *robust = json_object_get(summary_metrics(p->summary, entry), "robust"), *notes = json_object_get(entry, "notes");
-        if (!summary_true(entry, "attacked")) continue;
-        if (!any) fputs("<h2 id=\"strength\">How strong the attacks were</h2>\n", p->f);
-        any = true;
-        markup(p->f, "<h3>%s</h3>\n", summary_text(entry, "id"));
+    json_array_foreach (p->entries, i, entry) any = any || summary_true(entry, "attacked");
+    if (!any) return;
+    fputs("<h2 id=\"strength\">How strong the attacks were</h2>\n<div class=\"wide\"><table><thead><tr><th>model</th><th>attack</th><th>settings</th>"
+          "<th>what would make it stronger</th></tr></thead>\n<tbody>\n", p->f);
+    json_array_foreach (p->entries, i, entry)
         json_array_foreach (json_object_get(entry, "settings"), k, settings) {
-            fputs("<p class=\"small\">", p->f);
+            const json_t *config = json_object_get(settings, "config");
+            markup(p->f, "<tr><th>%s</th><td>", summary_text(entry, "id"));
             put_digest(p->f, summary_text(settings, "attack"));
-            fputs(": ", p->f);
-            put_options(p->f, json_object_get(settings, "config"));
-            fputs("</p>\n", p->f);
-            if (robust && k == 0) put_stronger(p->f, robust, json_object_get(settings, "config"));
+            fputs("</td><td class=\"small\">", p->f);
+            put_options(p->f, config, " arch regime model data device keep class_names ");
+            fputs("</td><td class=\"small\">", p->f);
+            put_stronger(p->f, json_object_get(summary_metrics(p->summary, entry), "robust"), config);
+            fputs("</td></tr>\n", p->f);
         }
-        if (json_array_size(notes)) {
-            fputs("<p>What the attack's own checks say:</p>\n", p->f);
-            put_list(p->f, notes);
-        }
+    fputs("</tbody></table></div>\n", p->f);
+    json_array_foreach (p->entries, i, entry) {
+        if (!json_array_size(json_object_get(entry, "notes"))) continue;
+        markup(p->f, "<p>What the attack's own checks say of %s:</p>\n", summary_text(entry, "id"));
+        put_list(p->f, json_object_get(entry, "notes"));
     }
 }
 
@@ -498,7 +515,7 @@ static void put_steps(const struct page *p) {
             if (json_is_string(input)) put_named_digest(p, json_string_value(input));
         }
         fputs("</td><td class=\"small\">", p->f);
-        put_options(p->f, json_object_get(step, "options"));
+        put_options(p->f, json_object_get(step, "options"), "");
         if (json_object_get(step, "seed")) {
             fputs(json_object_size(json_object_get(step, "options")) ? ", seed&#160;=&#160;" : "seed&#160;=&#160;", p->f);
             put_value(p->f, json_object_get(step, "seed"));

@@ -484,7 +484,7 @@ static void place_attack(struct summary *s, const json_t *model, const json_t *a
 
 const json_t *summary_end(struct summary *s) {
     size_t i, k;
-    json_t *model, *attack, *entry;
+    json_t *model, *attack, *entry, *note;
     json_array_foreach (s->models, i, model) {
         bool attacked = false;
         json_array_foreach (s->attacks, k, attack) {
@@ -502,7 +502,9 @@ const json_t *summary_end(struct summary *s) {
         copy_set(metrics, "train", record);
         copy_set(metrics, "test", record);
         copy_history(metrics, record);
-        summary_put_real(entry, "classes", summary_real(record, "config.classes"));
+        put_copy(entry, "classes", record_get(record, "config.classes"));
+        json_array_foreach (json_object_get(record, "notes"), k, note)
+            if (json_is_string(note)) summary_say(part(s, "notes"), "%s: %s", summary_text(entry, "id"), json_string_value(note));
     }
     if (!json_array_size(part(s, "entries")))
         summary_say(part(s, "notes"), "There is neither a model nor an attack among the inputs.");

@@ -63,7 +63,7 @@ static void add_strongest(json_t *metrics) {
             tell_from_noise(at, r, summary_rate(json_object_get(json_object_get(robust, "noise"), key), "accuracy"));
             json_t *strongest = summary_object(metrics, "strongest");
             const json_t *before = json_object_get(strongest, key);
-            if (before && !(r.value < summary_real(before, "accuracy"))) continue;
+            if (before && r.value > summary_real(before, "accuracy")) continue;  // of two alike the later: PGD, not FGSM
             json_t *copy = json_copy(at);
             json_object_set_new(copy, "method", json_string(method));
             json_object_set_new(strongest, key, copy);

@@ -183,9 +183,11 @@ FUZZ_SECONDS := 60
 fuzz:
 	+@$(MAKE) --no-print-directory CC=clang SAN=1 BUILD=build/fuzz CFLAGS='$(CFLAGS) -fsanitize=fuzzer-no-link' $(FUZZ:%=build/fuzz/fuzz/%)
 	@for f in $(FUZZ); do \
-	    echo "== $$f, $(FUZZ_SECONDS) s"; mkdir -p build/fuzz/corpus/$$f; \
+	    mkdir -p build/fuzz/corpus/$$f; \
 	    build/fuzz/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1 \
-	        -artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$${f#fuzz_} || exit 1; \
+	        -artifact_prefix=build/fuzz/$$f- build/fuzz/corpus/$$f tests/fuzz/corpus/$${f#fuzz_} > build/fuzz/$$f.log 2>&1 || \
+	        { echo "not ok - $$f"; tail -40 build/fuzz/$$f.log; exit 1; }; \
+	    echo "ok - $$f: $$(sed -n 's/stat::number_of_executed_units: *//p' build/fuzz/$$f.log) inputs in $(FUZZ_SECONDS) s"; \
 	done
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libassay.a
 	@mkdir -p $(@D)

@@ -11,6 +11,7 @@ make clean             removes bin/ and build/, not results/
 SAN=1                  with address and undefined-behaviour sanitizers, in build/san/
 DEVELOPER=1            warnings are errors, by gcc and by clang
 CC=clang               in build/clang/
+V=1                    shows every command
 
 test and pipeline-* first install what is missing (the list is in ./packages); the others only say it.
 endef
@@ -92,23 +93,30 @@ $(call remember,$(BUILD)/flags,$(COMPILE) $(foreach isa,$(ISAS),$(ISA_$(isa))) $
 $(call remember,$(BUILD)/objects,$(OBJECTS))
 endif
 
+# One short line for each thing made; V=1 shows the commands, -s nothing.
+Q   := $(if $(V),,@)
+SAY := $(if $(V)$(findstring s,$(filter-out -%,$(firstword $(MAKEFLAGS)))),@:,@printf '  %-5s%s\n')
+
 # ---- programs
 
 .PHONY: all help clean
 all: $(TOOLS:%=$(BIN)/%) $(BIN)/assay
 
 $(BUILD)/libassay.a: $(OBJECTS) $(BUILD)/objects
-	@rm -f $@
-	$(AR) rcs $@ $(OBJECTS)
+	$(Q)rm -f $@
+	$(SAY) AR $@
+	$(Q)$(AR) rcs $@ $(OBJECTS)
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(COMPILE) -MMD -MP -c -o $@ $<
+	$(SAY) CC $@
+	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
 
 define isa_rule
 $$(BUILD)/%_$(1).o: %_isa.c $$(BUILD)/flags
 	@mkdir -p $$(@D)
-	$$(ISA_COMPILE) -DISA=$(1) -DISA_$(1) $$(ISA_$(1)) -MMD -MP -c -o $$@ $$<
+	$$(SAY) CC $$@
+	$$(Q)$$(ISA_COMPILE) -DISA=$(1) -DISA_$(1) $$(ISA_$(1)) -MMD -MP -c -o $$@ $$<
 endef
 $(foreach isa,$(ISAS),$(eval $(call isa_rule,$(isa))))
 
@@ -117,24 +125,28 @@ $(BUILD)/common/io/sources.o: data/SOURCES
 
 $(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/libassay.a
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+	$(SAY) LINK $@
+	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
 $(BIN)/assay: tools/assay.sh
 	@mkdir -p $(@D)
-	sed 's/@VERSION@/$(VERSION)/' $< > $@.new && chmod 755 $@.new && mv $@.new $@
+	$(Q)sed 's/@VERSION@/$(VERSION)/' $< > $@.new && chmod 755 $@.new && mv $@.new $@
 
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(BUILD)/libassay.a
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $(filter %.o %.a,$^) -lcmocka $(LDLIBS)
+	$(SAY) LINK $@
+	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) -lcmocka $(LDLIBS)
 
 $(BUILD)/bench/%: $(BUILD)/tests/bench/%.o $(BUILD)/libassay.a
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+	$(SAY) LINK $@
+	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
 # Every file of a corpus once, without a fuzzer's library.
 $(BUILD)/replay/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/replay.o $(BUILD)/libassay.a
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+	$(SAY) LINK $@
+	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
 ifdef DEVELOPER
 ifneq ($(filter clang%,$(CC)),clang)
@@ -191,7 +203,8 @@ fuzz:
 	done
 $(BUILD)/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/libassay.a
 	@mkdir -p $(@D)
-	$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o %.a,$^) $(LDLIBS)
+	$(SAY) LINK $@
+	$(Q)$(LINK) -fsanitize=fuzzer -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
 # ---- installing
 
@@ -211,8 +224,8 @@ TOOL_PAGES := $(filter $(TOOLS),$(patsubst man/%.1,%,$(wildcard man/*.1)))
 .PHONY: install uninstall deb packages
 $(BUILD)/completions: tools/completions.sh $(TOOLS:%=$(BIN)/%)
 	@rm -rf $@ $@.new && mkdir -p $@.new
-	tools/completions.sh bash $(TOOLS:%=$(BIN)/%) > $@.new/assay
-	tools/completions.sh zsh $(TOOLS:%=$(BIN)/%) > $@.new/_assay
+	$(Q)tools/completions.sh bash $(TOOLS:%=$(BIN)/%) > $@.new/assay
+	$(Q)tools/completions.sh zsh $(TOOLS:%=$(BIN)/%) > $@.new/_assay
 	@mv $@.new $@
 
 # Manuals of tools are installed as assay-TOOL, and speak of each other so.

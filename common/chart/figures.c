@@ -97,7 +97,7 @@ static void add_history(struct figures *f, const json_t *summary, const char *st
     json_array_foreach (entries, i, entry) {
         const json_t *metrics = summary_metrics(summary, entry), *list = json_object_get(json_object_get(metrics, "history"), column);
         size_t count = json_array_size(list), step = 1 + count / POINTS_MAX;
-        if (!count || !first_of_its_model(entries, i)) continue;
+        if (i >= FIGURE_ENTRIES || !count || !first_of_its_model(entries, i)) continue;
         epochs = count > epochs ? count : epochs;
         struct chart_series *s = add_series(f, g, summary_text(entry, "id"), CHART_LINE, i, count / step + 2);
         for (size_t k = 0; k < count; k++) {
@@ -166,7 +166,7 @@ static void add_robust(struct figures *f, const json_t *summary, const char *met
     c->y_high = PERCENT_HIGH;
     json_array_foreach (entries, i, entry) {
         const json_t *metrics = summary_metrics(summary, entry);
-        if (!same_norm(entry, norm)) continue;
+        if (i >= FIGURE_ENTRIES || !same_norm(entry, norm)) continue;
         const char *id = summary_text(entry, "id");
         if (!add_eps_line(f, g, metrics, method, id, CHART_LINE, i)) continue;
         any = true;
@@ -204,7 +204,7 @@ static void add_tradeoff(struct figures *f, const json_t *summary, const char *n
     json_array_foreach (entries, i, entry) {
         const json_t *metrics = summary_metrics(summary, entry), *strongest = json_object_get(metrics, "strongest");
         struct summary_rate clean = clean_of(metrics);
-        if (!same_norm(entry, norm) || !strongest || !isfinite(clean.value)) continue;
+        if (i >= FIGURE_ENTRIES || !same_norm(entry, norm) || !strongest || !isfinite(clean.value)) continue;
         const char **key = summary_eps_keys(strongest, &count);
         struct chart_series *s = add_series(f, g, summary_text(entry, "id"), CHART_MARKS, i, count);
         for (size_t k = 0; k < count; k++) {

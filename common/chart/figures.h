@@ -6,6 +6,8 @@
 #include "../base/arena.h"
 #include "chart.h"
 
+enum { FIGURE_ENTRIES = 24 };  // entries drawn, the first; nobody can tell more apart
+
 enum figure_kind { FIGURE_TRADEOFF, FIGURE_TRAINING, FIGURE_ROBUST };
 
 struct figure {

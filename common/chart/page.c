@@ -177,7 +177,11 @@ static void put_verdicts(const struct page *p) {
     json_t *v;
     fputs("<h2 id=\"verdict\">Verdict</h2>\n<p class=\"small\">Each number with its 95 % interval (band). The tick is chance, the ring is "
           "random noise of the attack's size.</p>\n", p->f);
+    if (json_array_size(p->entries) > FIGURE_ENTRIES)
+        markup(p->f, "<p>The first %d of %zu models are shown here, in the charts and in the table of classes; all are in <code>rows.csv</code>.</p>\n",
+               (int)FIGURE_ENTRIES, json_array_size(p->entries));
     json_array_foreach (json_object_get(p->summary, "verdict"), i, v) {
+        if (i == FIGURE_ENTRIES) break;
         const json_t *entry = json_array_get(p->entries, i);
         markup(p->f, "<h3>%s", summary_text(v, "id"));
         if (*summary_text(entry, "regime")) {
@@ -371,7 +375,7 @@ static void put_classes(const struct page *p) {
     for (size_t c = 0; c < classes && !named; c++) named = *class_name(p, c);
     if (named) fputs("<th>name</th>", p->f);
     json_array_foreach (p->entries, i, entry)
-        if (json_object_get(summary_metrics(p->summary, entry), "per_class")) markup(p->f, "<th class=\"n\">%s</th>", summary_text(entry, "id"));
+        if (i < FIGURE_ENTRIES && json_object_get(summary_metrics(p->summary, entry), "per_class")) markup(p->f, "<th class=\"n\">%s</th>", summary_text(entry, "id"));
     fputs("</tr></thead>\n<tbody>\n", p->f);
     for (size_t c = 0; c < classes; c++) {
         markup(p->f, "<tr><th class=\"n\">%zu</th>", c);
@@ -382,7 +386,7 @@ static void put_classes(const struct page *p) {
         }
         json_array_foreach (p->entries, i, entry) {
             const json_t *rows = json_object_get(summary_metrics(p->summary, entry), "per_class");
-            if (rows) put_cell_rate(p->f, summary_rate(json_array_get(rows, c), "accuracy"));
+            if (rows && i < FIGURE_ENTRIES) put_cell_rate(p->f, summary_rate(json_array_get(rows, c), "accuracy"));
         }
         fputs("</tr>\n", p->f);
     }

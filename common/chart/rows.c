@@ -141,7 +141,8 @@ char *rows_table(const json_t *summary) {
         row[1] = rate_text(&arena, summary_rate(json_object_get(verdict, "utility"), "accuracy"));
         for (size_t k = 0; k < count; k++) {
             const json_t *at = json_object_get(json_object_get(metrics, "strongest"), key[k]);
-            row[2 + k] = arena_print(&arena, "%s %s", rate_text(&arena, summary_rate(at, "accuracy")), summary_text(at, "method"));
+            row[2 + k] = rate_text(&arena, summary_rate(at, "accuracy"));
+            if (at) row[2 + k] = arena_print(&arena, "%s %s", row[2 + k], summary_text(at, "method"));
         }
         row[columns - 1] = note_of(verdict);
     }

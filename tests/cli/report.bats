@@ -189,6 +189,27 @@ END_OF_PYTHON
     [ "$(wc -l < "$OUT/rows.csv")" -eq 200001 ]
 }
 
+@test "a thousand models make one page of a readable size" {
+    python3 - "$BATS_TEST_TMPDIR/many.st" << 'END_OF_PYTHON'
+import json, sys
+sys.path.insert(0, "tests")
+sys.dont_write_bytecode = True
+import make_blob
+with open(sys.argv[1], "wb") as all:
+    for k in range(1000):
+        record = {"config": {"arch": "flatten | linear 10", "classes": 10}, "metrics": {"history": {"test_accuracy": [.5] * 10},
+                  "test": {"accuracy": .5, "accuracy_interval": [.4, .6]}}}
+        lineage = [{"program": "trainclf", "version": "1", "inputs": ["ab" * 32], "seed": k, "options": {"lr": .001, "arch": "flatten | linear 10"}}]
+        make_blob.main(sys.argv[1] + ".one", {"assay.kind": "model", "assay.version": "1", "assay.record": record, "assay.lineage": lineage},
+                       {"w": ["F32", [1], [k]]})
+        all.write(open(sys.argv[1] + ".one", "rb").read())
+END_OF_PYTHON
+    report -q "$BATS_TEST_TMPDIR/many.st" -o "$OUT" > /dev/null
+    check_page "$OUT/report.html"
+    [ "$(look "$OUT/summary.json" 'len(s["entries"])')" -eq 1000 ]
+    [ "$(stat -c %s "$OUT/report.html")" -lt 3000000 ]
+}
+
 @test "gates: what holds ends with 1 after the files are there, what is not there with 2" {
     run report -q "$DATA/cnn.st" "$DATA/attack.st" -o "$OUT" --fail-if 'cnn.clean.accuracy>.1'
     [ "$status" -eq 1 ]

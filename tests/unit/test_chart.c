@@ -377,6 +377,29 @@ static void rows_hold_every_number(void **state)
     summary_free(s);
 }
 
+// An epsilon that only others were attacked with is a dash, and no line ends in a blank.
+static void a_table_has_a_dash_where_nothing_was_measured(void **state)
+{
+    (void)state;
+    struct blob *m = blob_of("m.st", "model", MODEL, 1), *n = blob_of("n.st", "model", MODEL, 5), *a = attack_blob("a.st", m, "d1", 2);
+    char record[600];
+    snprintf(record, sizeof record, "{\"config\":{\"model\":\"%s\",\"norm\":\"l2\"},\"metrics\":{\"clean\":{\"accuracy\":0.7},\"robust\":{"
+             "\"pgd\":{\"eps_2\":{\"accuracy\":0.04}}}}}", n->digest);
+    struct blob *b = blob_of("b.st", "attack", record, 4), *all[] = {m, n, a, b};
+    struct summary *s = summary_new("");
+    for (int i = 0; i < 4; i++) summary_add(s, all[i]);
+    char *table = rows_table(summary_end(s));
+    const char *line = strstr(table, "\nn_l2 ");
+    assert_non_null(line);
+    assert_non_null(strstr(line, " -  "));
+    assert_non_null(strstr(line, "4.0 % pgd  no noise beside the attack\n"));
+    assert_non_null(strstr(table, " pgd  -          no better than chance\n"));
+    assert_null(strstr(table, " \n"));
+    free(table);
+    summary_free(s);
+    for (int i = 0; i < 4; i++) blob_free(all[i]);
+}
+
 // ---- markup
 
 static char *marked(const char *format, ...)
@@ -676,6 +699,7 @@ int main(void)
         cmocka_unit_test(a_dump_reads_back),
         cmocka_unit_test(epsilons_are_read_from_keys),
         cmocka_unit_test(rows_hold_every_number),
+        cmocka_unit_test(a_table_has_a_dash_where_nothing_was_measured),
         cmocka_unit_test(markup_is_escaped),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
         cmocka_unit_test(a_script_quotes_texts),

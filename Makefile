@@ -216,7 +216,7 @@ INCLUDE  = $(DESTDIR)$(PREFIX)/include/assay
 MAN      = $(DESTDIR)$(PREFIX)/share/man
 DOC      = $(DESTDIR)$(PREFIX)/share/doc/assay
 BASH_COMPLETION = $(DESTDIR)$(PREFIX)/share/bash-completion/completions/assay
-ZSH_COMPLETION  = $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_assay
+ZSH_COMPLETION  = $(DESTDIR)$(PREFIX)/share/zsh/$(if $(filter /usr,$(PREFIX)),vendor-completions,site-functions)/_assay
 # What blob.h includes; the rest of the library is internal.
 HEADERS := base/error.h io/blob.h io/tensor.h
 TOOL_PAGES := $(filter $(TOOLS),$(patsubst man/%.1,%,$(wildcard man/*.1)))
@@ -260,8 +260,8 @@ deb: all
 	rm -rf build/deb
 	@$(MAKE) --no-print-directory install DESTDIR=$(CURDIR)/build/deb PREFIX=/usr
 	mkdir build/deb/DEBIAN
-	needed=$$(objdump -p $(TOOLS:%=$(BIN)/%) | sed -n 's/^ *NEEDED *//p' | sort -u | while read -r l; do \
-	    dpkg -S "*/$$l" | sed 's/:.*//' | head -1; done | sort -u | paste -sd, | sed 's/,/, /g'); \
+	$(Q)needed=$$(objdump -p $(TOOLS:%=$(BIN)/%) | sed -n 's/^ *NEEDED *//p' | sort -u | while read -r l; do \
+	    dpkg -S "*/$(shell $(CC) -print-multiarch)/$$l" | sed 's/:.*//' | head -1; done | sort -u | paste -sd, | sed 's/,/, /g'); \
 	printf '%s\n' 'Package: assay' 'Version: $(VERSION)' 'Architecture: $(shell dpkg --print-architecture 2> /dev/null)' \
 	    'Maintainer: assay authors <assay@localhost>' "Depends: $$needed" 'Recommends: dataset-fashion-mnist, gnuplot-nox' 'Section: science' \
 	    'Priority: optional' 'Description: what a vision classifier leaks and withstands' \

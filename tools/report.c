@@ -23,15 +23,22 @@ static struct {
 } o;
 
 static struct opt opts[] = {
-    {"output", 'o', OPT_FILE, &o.output, "DIR", "directory for the report, made where there is none", NULL, 0, 0, false},
+    {"output", 'o', OPT_FILE, &o.output, "DIR", "directory for the report, made where there is none", NULL, 0, 0,
+     false},
     {"title", 't', OPT_TEXT, &o.title, "TEXT", "title of the page", NULL, 0, 0, false},
-    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the summary, such as mlp.clean.accuracy<.8", NULL, 0, 0, false},
+    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR",
+     "exit with 1 where this holds of the summary, such as mlp.clean.accuracy<.8", NULL, 0, 0, false},
     {"json", 0, OPT_FLAG, &o.json, NULL, "print the summary; write files only where -o says", NULL, 0, 0, false},
 };
 
 static struct program program = {
-    .name = "report", .summary = "one page on what classifiers are worth and what they withstand", .operands = "[BLOB ...]",
-    .operands_min = 0, .operands_max = -1, .opts = opts, .count = sizeof opts / sizeof *opts,
+    .name = "report",
+    .summary = "one page on what classifiers are worth and what they withstand",
+    .operands = "[BLOB ...]",
+    .operands_min = 0,
+    .operands_max = -1,
+    .opts = opts,
+    .count = sizeof opts / sizeof *opts,
     .examples = "report mlp.st result.st -o report\n"
                 "attack mlp.st -i test.st | report mlp.st - -o report --title \"First look\"\n"
                 "report mlp.st result.st --json --fail-if 'mlp.strongest.eps_0p1.accuracy>.9'",
@@ -84,16 +91,19 @@ static bool read_all(const char *path, struct summary *s, struct pictures *p, st
 static bool make_directory(const char *path, struct error *e) {
     char part[4096];
     struct stat there;
-    if ((size_t)snprintf(part, sizeof part, "%s", path) >= sizeof part) return error_set(e, EXIT_USAGE, "%s: too long a name", path);
+    if ((size_t)snprintf(part, sizeof part, "%s", path) >= sizeof part)
+        return error_set(e, EXIT_USAGE, "%s: too long a name", path);
     for (char *c = part + 1;; c++) {
         if (*c && *c != '/') continue;
         char kept = *c;
         *c = 0;
-        if (mkdir(part, 0777) && errno != EEXIST) return error_set(e, EXIT_SYSTEM, "%s: cannot make the directory: %s", part, strerror(errno));
+        if (mkdir(part, 0777) && errno != EEXIST)
+            return error_set(e, EXIT_SYSTEM, "%s: cannot make the directory: %s", part, strerror(errno));
         *c = kept;
         if (!kept) break;
     }
-    if (stat(path, &there) || !S_ISDIR(there.st_mode)) return error_set(e, EXIT_SYSTEM, "%s: a directory expected", path);
+    if (stat(path, &there) || !S_ISDIR(there.st_mode))
+        return error_set(e, EXIT_SYSTEM, "%s: a directory expected", path);
     return true;
 }
 
@@ -121,12 +131,14 @@ static bool load(const char *path, struct chart_bytes *to, struct error *e) {
 }
 
 // Writes the pictures as files and takes their bytes for the page.
-static bool write_pictures(const struct summary *s, struct pictures *p, struct page_picture *page, struct arena *arena, struct error *e) {
+static bool write_pictures(const struct summary *s, struct pictures *p, struct page_picture *page, struct arena *arena,
+                           struct error *e) {
     for (int i = 0; i < p->count; i++) {
         struct one *one = &p->one[i];
         const char *entry = summary_entry_of(s, one->digest);
         int twin = 0;  // one entry may have been attacked twice by one method
-        for (int k = 0; k < i; k++) twin += !strcmp(page[k].entry, entry) && !strcmp(page[k].method, one->montage.method);
+        for (int k = 0; k < i; k++)
+            twin += !strcmp(page[k].entry, entry) && !strcmp(page[k].method, one->montage.method);
         page[i].entry = entry;
         page[i].method = one->montage.method;
         page[i].file = twin ? arena_print(arena, "images_%s_%s_%d.png", entry, page[i].method, twin + 1)
@@ -143,8 +155,8 @@ static bool write_report(const struct summary *s, const json_t *summary, struct 
     struct page_picture *page = memory_zero((size_t)(p->count + 1) * sizeof *page);
     char *text = summary_dump(summary), *rows = rows_csv(summary), *html = NULL;
     figures_of(summary, &figures);
-    bool fine = make_directory(o.output, e) && figures_draw(&figures, o.output, e) && write_pictures(s, p, page, &arena, e) &&
-                write_text("rows.csv", rows, e);
+    bool fine = make_directory(o.output, e) && figures_draw(&figures, o.output, e) &&
+                write_pictures(s, p, page, &arena, e) && write_text("rows.csv", rows, e);
     if (fine) html = page_html(summary, &figures, page, p->count);
     // The summary last: where it is, the rest is.
     fine = fine && write_text("report.html", html, e) && write_text("summary.json", text, e);
@@ -170,8 +182,10 @@ static bool print_summary(const json_t *summary, struct error *e) {
 static bool print_end(const json_t *summary, struct error *e) {
     char *table = rows_table(summary);
     struct out *out = out_open(NULL, false, e);
-    bool fine = out && out_print(out, e, "%s%s%sreport.html\n", table, o.output, o.output[strlen(o.output) - 1] == '/' ? "" : "/") &&
-                out_close(out, e);
+    bool fine =
+        out &&
+        out_print(out, e, "%s%s%sreport.html\n", table, o.output, o.output[strlen(o.output) - 1] == '/' ? "" : "/") &&
+        out_close(out, e);
     free(table);
     return fine;
 }

@@ -73,7 +73,8 @@ static void put_labels(FILE *f, const struct chart *c, const struct chart_series
         size_t used = 0;
         for (next = i; next < s->count && (next == i || fabs(s->point[next].y - p->y) < near); next++)
             if (s->point[next].label && used < sizeof text)
-                used += (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", s->point[next].label);
+                used +=
+                    (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", s->point[next].label);
         if (!*text) continue;
         fputs("set label ", f);
         put_text(f, text);
@@ -90,9 +91,11 @@ static void put_plot(FILE *f, const struct chart *c, const char *grey) {
         int shape = (s->style == CHART_DASHED ? hollow : filled)[s->colour % SHAPES];
         // Bars first, so that points lie on top of them.
         if (s->style == CHART_MARKS && has_intervals(s))
-            fprintf(f, "%s$s%d using 1:2:5:6:3:4 with xyerrorbars pt -1 lw 1.2 lc rgb '%s' notitle", comma, i, colour), comma = ", ";
+            fprintf(f, "%s$s%d using 1:2:5:6:3:4 with xyerrorbars pt -1 lw 1.2 lc rgb '%s' notitle", comma, i, colour),
+                comma = ", ";
         else if (s->style != CHART_RULE && has_intervals(s))
-            fprintf(f, "%s$s%d using 1:2:3:4 with yerrorbars pt -1 lw 1.2 lc rgb '%s' notitle", comma, i, colour), comma = ", ";
+            fprintf(f, "%s$s%d using 1:2:3:4 with yerrorbars pt -1 lw 1.2 lc rgb '%s' notitle", comma, i, colour),
+                comma = ", ";
         fprintf(f, "%s$s%d using 1:2 ", comma, i);
         switch (s->style) {
         case CHART_LINE: fprintf(f, "with linespoints lw 2 pt %d ps .8 lc rgb '%s'", shape, colour); break;
@@ -117,16 +120,19 @@ char *chart_script(const struct chart *c, bool picture) {
     size_t size;
     FILE *f = open_memstream(&text, &size);
     BUG_IF(!f, "no memory stream");
-    const char *ink = picture ? "#1A1A1A" : "#010203", *grey = picture ? "#666666" : "#040506", *grid = picture ? "#D9D9D9" : "#070809";
+    const char *ink = picture ? "#1A1A1A" : "#010203", *grey = picture ? "#666666" : "#040506",
+               *grid = picture ? "#D9D9D9" : "#070809";
     fputs("set encoding utf8\n", f);
-    fputs(picture ? "set terminal pngcairo noenhanced size 1280,800 font 'sans-serif,13' fontscale 1.35 linewidth 1.8 pointscale 1.8 "
+    fputs(picture ? "set terminal pngcairo noenhanced size 1280,800 font 'sans-serif,13' fontscale 1.35 linewidth 1.8 "
+                    "pointscale 1.8 "
                     "background rgb '#FFFFFF'\n"
                   : "set terminal svg noenhanced size 860,470 font 'sans-serif,14'\n",
           f);
     fputs("set pointintervalbox 0\nset errorbars small\nset datafile missing 'nan'\n", f);
     fprintf(f, "set border 3 lc rgb '%s'\nset tics nomirror out scale .6 textcolor rgb '%s'\n", grey, ink);
     fprintf(f, "set grid back lt 1 lw .8 lc rgb '%s'\n", grid);
-    fprintf(f, "set key outside right top vertical Left reverse noopaque samplen 2.5 spacing 1.3 textcolor rgb '%s'\n", ink);
+    fprintf(f, "set key outside right top vertical Left reverse noopaque samplen 2.5 spacing 1.3 textcolor rgb '%s'\n",
+            ink);
     fputs("set title ", f);
     put_text(f, c->title);
     fprintf(f, " textcolor rgb '%s'\nset xlabel ", ink);
@@ -172,7 +178,8 @@ static const char *put_changed(FILE *f, const char *at, const char *stem) {
     if ((after = starts(at, INK_SVG))) return fputs("currentColor", f), after;
     if ((after = starts(at, GREY_SVG))) return fputs("var(--axis)", f), after;
     if ((after = starts(at, GRID_SVG))) return fputs("var(--grid)", f), after;
-    if ((after = starts(at, " color=\"black\"")) || (after = starts(at, " color=\"white\"")) || (after = starts(at, " color=\"gray\"")))
+    if ((after = starts(at, " color=\"black\"")) || (after = starts(at, " color=\"white\"")) ||
+        (after = starts(at, " color=\"gray\"")))
         return after;
     if ((after = starts(at, "xlink:href='#"))) return fprintf(f, "href='#%s-", stem), after;
     if ((after = starts(at, " id='"))) return fprintf(f, " id='%s-", stem), after;

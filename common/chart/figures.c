@@ -15,12 +15,14 @@
 
 enum {
     POINTS_MAX = 160,  // of a history; more are thinned, nobody can see them
-    PERCENT_LOW = -2, PERCENT_HIGH = 102,  // so that a point at either end is seen whole
+    PERCENT_LOW = -2,
+    PERCENT_HIGH = 102,  // so that a point at either end is seen whole
 };
 
 static const char *const norms[] = {"linf", "l2", ""};
 
-static struct figure *add_figure(struct figures *f, enum figure_kind kind, const char *stem, const char *norm, size_t room) {
+static struct figure *add_figure(struct figures *f, enum figure_kind kind, const char *stem, const char *norm,
+                                 size_t room) {
     f->figure = memory_grow(f->figure, (size_t)(f->count + 1) * sizeof *f->figure);
     struct figure *g = &f->figure[f->count++];
     *g = (struct figure){.kind = kind, .caption = ""};
@@ -31,8 +33,8 @@ static struct figure *add_figure(struct figures *f, enum figure_kind kind, const
     return g;
 }
 
-static struct chart_series *add_series(struct figures *f, struct figure *g, const char *name, enum chart_style style, size_t colour,
-                                       size_t room) {
+static struct chart_series *add_series(struct figures *f, struct figure *g, const char *name, enum chart_style style,
+                                       size_t colour, size_t room) {
     struct chart_series *s = &g->chart.series[g->chart.count++];
     *s = (struct chart_series){.name = name, .style = style, .colour = (int)colour};
     s->point = arena_take(&f->arena, room * sizeof *s->point);
@@ -57,7 +59,8 @@ static const char *ends_of(struct figures *f, const struct chart *c) {
     for (int i = 0; i < c->count; i++) {
         const struct chart_series *s = &c->series[i];
         if (s->style == CHART_LINE && s->count)
-            text = arena_print(&f->arena, "%s%s%s ends at %.3g", text, *text ? ", " : "", s->name, s->point[s->count - 1].y);
+            text = arena_print(&f->arena, "%s%s%s ends at %.3g", text, *text ? ", " : "", s->name,
+                               s->point[s->count - 1].y);
     }
     return text;
 }
@@ -95,7 +98,8 @@ static void add_history(struct figures *f, const json_t *summary, const char *st
     struct figure *g = add_figure(f, FIGURE_TRAINING, stem, "", json_array_size(entries) + 1);
     struct chart *c = &g->chart;
     json_array_foreach (entries, i, entry) {
-        const json_t *metrics = summary_metrics(summary, entry), *list = json_object_get(json_object_get(metrics, "history"), column);
+        const json_t *metrics = summary_metrics(summary, entry),
+                     *list = json_object_get(json_object_get(metrics, "history"), column);
         size_t count = json_array_size(list), step = 1 + count / POINTS_MAX;
         if (i >= FIGURE_ENTRIES || !count || !first_of_its_model(entries, i)) continue;
         epochs = count > epochs ? count : epochs;
@@ -103,10 +107,12 @@ static void add_history(struct figures *f, const json_t *summary, const char *st
         for (size_t k = 0; k < count; k++) {
             const json_t *value = json_array_get(list, k);
             if ((k % step && k + 1 < count) || !json_is_number(value)) continue;
-            struct summary_rate r = {json_number_value(value), NAN, NAN}, end = summary_rate(json_object_get(metrics, "test"), "accuracy");
+            struct summary_rate r = {json_number_value(value), NAN, NAN},
+                                end = summary_rate(json_object_get(metrics, "test"), "accuracy");
             if (rate && k + 1 == count && end.value == r.value) r = end;
             add_point(s, (double)k + 1, r, rate ? 100 : 1);
         }
+        if (!s->count) c->count--;  // a list without a number
     }
     if (!c->count) {
         drop_figure(f);
@@ -125,8 +131,9 @@ static void add_history(struct figures *f, const json_t *summary, const char *st
     double margin = .02 * (c->x_high - c->x_low);
     c->x_low -= margin;
     c->x_high += margin;
-    g->caption = rate ? "The bar at the last epoch is the 95 % interval of the test accuracy." : "Accuracy that holds while the loss "
-                                                                                               "rises is a model that grows too sure.";
+    g->caption = rate ? "The bar at the last epoch is the 95 % interval of the test accuracy."
+                      : "Accuracy that holds while the loss "
+                        "rises is a model that grows too sure.";
 }
 
 // ---- robust accuracy against epsilon
@@ -135,8 +142,8 @@ static struct summary_rate clean_of(const json_t *metrics) {
     return summary_rate(json_object_get(metrics, "clean"), "accuracy");
 }
 
-static bool add_eps_line(struct figures *f, struct figure *g, const json_t *metrics, const char *method, const char *name,
-                         enum chart_style style, size_t colour) {
+static bool add_eps_line(struct figures *f, struct figure *g, const json_t *metrics, const char *method,
+                         const char *name, enum chart_style style, size_t colour) {
     const json_t *of = json_object_get(json_object_get(metrics, "robust"), method);
     size_t count;
     const char **key = summary_eps_keys(of, &count);
@@ -181,15 +188,19 @@ static void add_robust(struct figures *f, const json_t *summary, const char *met
     c->title = arena_print(&f->arena, "Accuracy under %s", name);
     c->x_label = *norm ? arena_print(&f->arena, "epsilon (%s, pixels in [0, 1])", summary_norm_name(norm)) : "epsilon";
     c->y_label = "accuracy (%)";
-    c->alt = arena_print(&f->arena, "Line chart: accuracy under %s against epsilon from 0 to %g, one solid line for each model%s. %s.", name,
-                         c->x_high, noise ? " and a dashed one for noise of the same size" : "", ends_of(f, c));
-    for (int k = 0; k < c->count; k++) c->series[k].shift = .004 * c->x_high * (c->series[k].colour - (double)(json_array_size(entries) - 1) / 2);
+    c->alt = arena_print(
+        &f->arena, "Line chart: accuracy under %s against epsilon from 0 to %g, one solid line for each model%s. %s.",
+        name, c->x_high, noise ? " and a dashed one for noise of the same size" : "", ends_of(f, c));
+    for (int k = 0; k < c->count; k++)
+        c->series[k].shift = .004 * c->x_high * (c->series[k].colour - (double)(json_array_size(entries) - 1) / 2);
     add_chance(f, g, summary, norm);
     c->x_low = -.03 * c->x_high;
     c->x_high *= 1.03;
-    g->caption = noise ? "Bars are 95 % intervals. Dashed and hollow: random noise of the same size, which an attack must beat. Epsilon 0 "
+    g->caption = noise ? "Bars are 95 % intervals. Dashed and hollow: random noise of the same size, which an attack "
+                         "must beat. Epsilon 0 "
                          "is the clean image."
-                       : "Bars are 95 % intervals. Epsilon 0 is the clean image. No noise of the same size was measured beside it.";
+                       : "Bars are 95 % intervals. Epsilon 0 is the clean image. No noise of the same size was "
+                         "measured beside it.";
 }
 
 // ---- trade-off
@@ -233,11 +244,16 @@ static void add_tradeoff(struct figures *f, const json_t *summary, const char *n
     struct chart_series *s = add_series(f, g, "no loss", CHART_RULE, 0, 2);
     add_point(s, c->x_low, (struct summary_rate){c->x_low, NAN, NAN}, 1);
     add_point(s, c->x_high, (struct summary_rate){c->x_high, NAN, NAN}, 1);
-    c->alt = arena_print(&f->arena, "Scatter chart: clean accuracy across, accuracy under the strongest attack upwards, a mark for each of %d "
-                                    "model%s and each epsilon.", c->count - 1, c->count > 2 ? "s" : "");
-    g->caption = arena_print(&f->arena, "A mark for each model and epsilon%s%s; the number beside it is the epsilon. Up and right is better; on "
-                                        "the dotted line the attack costs nothing. Bars are 95 %% intervals.", *norm ? " in " : "",
-                             summary_norm_name(norm));
+    c->alt = arena_print(
+        &f->arena,
+        "Scatter chart: clean accuracy across, accuracy under the strongest attack upwards, a mark for each of %d "
+        "model%s and each epsilon.",
+        c->count - 1, c->count > 2 ? "s" : "");
+    g->caption = arena_print(
+        &f->arena,
+        "A mark for each model and epsilon%s%s; the number beside it is the epsilon. Up and right is better; on "
+        "the dotted line the attack costs nothing. Bars are 95 %% intervals.",
+        *norm ? " in " : "", summary_norm_name(norm));
 }
 
 void figures_of(const json_t *summary, struct figures *f) {
@@ -254,7 +270,8 @@ void figures_of(const json_t *summary, struct figures *f) {
         json_object_foreach (json_object_get(summary_metrics(summary, entry), "robust"), method, of)
             if (strcmp(method, "noise")) json_object_set_new(seen, method, json_true());
     json_object_foreach (seen, method, of)
-        for (size_t n = 0; n < sizeof norms / sizeof *norms; n++) add_robust(f, summary, arena_text(&f->arena, method), norms[n]);
+        for (size_t n = 0; n < sizeof norms / sizeof *norms; n++)
+            add_robust(f, summary, arena_text(&f->arena, method), norms[n]);
     json_decref(seen);
 }
 

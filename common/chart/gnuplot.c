@@ -59,7 +59,8 @@ static bool ran(FILE *script, FILE *said, char **output, size_t *size, struct er
     close(link[1]);
     bool fine = !failure && drain(link[0], output, size);
     close(link[0]);
-    if (failure == ENOENT) return error_set(e, EXIT_SYSTEM, "charts need the program gnuplot: install the package gnuplot-nox");
+    if (failure == ENOENT)
+        return error_set(e, EXIT_SYSTEM, "charts need the program gnuplot: install the package gnuplot-nox");
     if (failure) return error_set(e, EXIT_SYSTEM, "gnuplot: %s", strerror(failure));
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
     if (fine && WIFEXITED(status) && WEXITSTATUS(status) == 0 && *size) return true;

@@ -20,7 +20,9 @@ static int character(const unsigned char *s) {
         code = code << 6 | (s[i] & 0x3f);
     }
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) || code == 0xfffe || code == 0xffff) return 0;
+    if (code < least[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) || code == 0xfffe ||
+        code == 0xffff)
+        return 0;
     if (code >= 0x80 && code < 0xa0) return 0;  // C1 controls
     return length;
 }
@@ -60,7 +62,8 @@ void markup(FILE *f, const char *format, ...) {
         char kind = at[length];
         at += length + 1;
         if (kind == '%') fputc('%', f);
-        else if (kind == 's') escape(f, va_arg(list, const char *), part[1] == '.' ? strtoul(part + 2, NULL, 10) : SIZE_MAX);
+        else if (kind == 's')
+            escape(f, va_arg(list, const char *), part[1] == '.' ? strtoul(part + 2, NULL, 10) : SIZE_MAX);
         else if (kind == 'g' || kind == 'f') fprintf(f, part, va_arg(list, double));
         else if (kind == 'u' && strchr(part, 'z')) fprintf(f, part, va_arg(list, size_t));
         else if (kind == 'd' && !strchr(part, 'l')) fprintf(f, part, va_arg(list, int));
@@ -74,7 +77,8 @@ void markup_base64(FILE *f, const void *bytes, size_t count) {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const unsigned char *b = bytes;
     for (size_t i = 0; i < count; i += 3) {
-        uint32_t v = (uint32_t)b[i] << 16 | (i + 1 < count ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < count ? b[i + 2] : 0);
+        uint32_t v =
+            (uint32_t)b[i] << 16 | (i + 1 < count ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < count ? b[i + 2] : 0);
         fputc(digit[v >> 18], f);
         fputc(digit[v >> 12 & 63], f);
         fputc(i + 1 < count ? digit[v >> 6 & 63] : '=', f);

@@ -35,7 +35,7 @@ static int64_t class_at(const struct tensor *t, int64_t i, int64_t n) {
 
 static const char *class_text(struct shown *s, int64_t class) {
     const json_t *names = record_get(s->b->record, "config.class_names");
-    const char *name = class < 0 ? "" : json_string_value(json_array_get(names, (size_t)class));
+    const char *name = class < 0 ? "" : json_string_value(json_array_get(names, (size_t) class));
     return name ? name : arena_print(&s->arena, "%lld", (long long)class);
 }
 
@@ -86,7 +86,8 @@ static struct picture *montage(struct shown *s, const char *method, const char *
     }
     int width = (int)s->clean->dim[3];
     return picture_of_grid(&(struct picture_grid){(int)s->clean->dim[1], (int)s->clean->dim[2], width, 1 + 2 * count,
-                                                  width < 84 ? (83 + width) / width : 1, title}, cell, cells);
+                                                  width < 84 ? (83 + width) / width : 1, title},
+                           cell, cells);
 }
 
 int montages_of(const struct blob *attack, struct montage out[MONTAGE_METHODS]) {

@@ -9,40 +9,10 @@
 #include "../base/opt.h"
 #include "../io/record.h"
 #include "markup.h"
+#include "style.h"
 #include "summary.h"
 
 enum { TEXT_MAX = 300, TABLE_ROWS = 60 };
-
-static const char style[] =
-    ":root{color-scheme:light dark;--paper:#fff;--card:#f6f7f9;--ink:#1b1f24;--soft:#5b6470;--line:#d5dae1;--axis:#666;--grid:#dfe3e8;"
-    "--mark:#a33c00;--track:#dde2e8;--band:#8fb8d8;--dot:#005b8f;"
-    "--series-0:#0072b2;--series-1:#d55e00;--series-2:#009e73;--series-3:#cc79a7;--series-4:#e69f00;--series-5:#56b4e9;--series-6:#7a7a7a}\n"
-    "@media (prefers-color-scheme:dark){:root{--paper:#14171b;--card:#1d2127;--ink:#e8ebef;--soft:#a5afbb;--line:#39414b;--axis:#98a1ac;"
-    "--grid:#2c323a;--mark:#ff9d66;--track:#333a43;--band:#3d6c91;--dot:#8ccbff;"
-    "--series-0:#4aa8e0;--series-1:#f08030;--series-2:#2cc79a;--series-3:#dd95bb;--series-4:#f0b840;--series-5:#8ccdf2;--series-6:#a8a8a8}}\n"
-    "*{box-sizing:border-box}\n"
-    "body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans',sans-serif}\n"
-    "main,header,footer{max-width:1040px;margin:0 auto;padding:0 20px}\n"
-    "header{padding-top:32px}h1{font-size:1.9rem;line-height:1.2;margin:0 0 4px}\n"
-    "h2{font-size:1.3rem;margin:44px 0 8px;padding-top:12px;border-top:1px solid var(--line)}h3{font-size:1.05rem;margin:26px 0 6px}\n"
-    "p{margin:6px 0 10px;max-width:75ch}.soft,figcaption,summary,.small{color:var(--soft)}.small,figcaption{font-size:.88rem}\n"
-    "nav a{display:inline-block;margin-right:14px;font-size:.92rem}a{color:var(--dot)}\n"
-    ".strip{display:grid;grid-template-columns:repeat(auto-fit,minmax(220px,1fr));gap:12px;margin:8px 0 18px}\n"
-    ".tile{background:var(--card);border:1px solid var(--line);border-radius:8px;padding:12px 14px}\n"
-    ".tile h4{margin:0;font-size:.78rem;letter-spacing:.06em;text-transform:uppercase;color:var(--soft);font-weight:600}\n"
-    ".tile .number{font-size:1.75rem;font-weight:650;line-height:1.25;font-variant-numeric:tabular-nums}\n"
-    ".tile p{margin:3px 0;font-size:.88rem}.tile svg{display:block;width:100%;max-width:260px;height:auto;margin:4px 0}\n"
-    ".none{font-size:1.05rem;color:var(--soft);padding-top:6px}\n"
-    ".chart{display:block;width:100%;height:auto;color:var(--ink)}figure{margin:14px 0 26px}figcaption{margin-top:4px}\n"
-    "figure img{max-width:100%;height:auto;background:#fff;border:1px solid var(--line);border-radius:4px;padding:4px}\n"
-    ".wide{overflow-x:auto}table{border-collapse:collapse;margin:8px 0;font-size:.9rem}\n"
-    "caption{text-align:left;color:var(--soft);padding-bottom:4px}\n"
-    "th,td{padding:4px 8px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}\n"
-    "th{font-weight:600}td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
-    "code{font:.86em ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}code[title]{white-space:nowrap}details{margin:4px 0}summary{cursor:pointer;font-size:.88rem}\n"
-    "li{margin:4px 0;max-width:75ch}footer{padding-bottom:40px;margin-top:36px}\n"
-    "@media (min-width:900px){.strip{grid-template-columns:1.5fr 1.8fr 1fr 1fr}}\n"
-    "@media print{details{display:none}h2{break-after:avoid}figure,.tile{break-inside:avoid}}\n";
 
 struct page {
     FILE *f;
@@ -106,9 +76,11 @@ static void put_bar(FILE *f, struct summary_rate r, double chance, double noise)
     if (isfinite(r.low))
         markup(f, "<rect x=\"%.2f\" y=\"5\" width=\"%.2f\" height=\"11\" rx=\"2\" fill=\"var(--band)\"/>", 200 * r.low,
                fmax(1, 200 * (r.high - r.low)));
-    if (isfinite(chance)) markup(f, "<rect x=\"%.2f\" y=\"1\" width=\"2\" height=\"19\" fill=\"var(--mark)\"/>", 200 * chance - 1);
+    if (isfinite(chance))
+        markup(f, "<rect x=\"%.2f\" y=\"1\" width=\"2\" height=\"19\" fill=\"var(--mark)\"/>", 200 * chance - 1);
     if (isfinite(noise))
-        markup(f, "<circle cx=\"%.2f\" cy=\"10.5\" r=\"4\" fill=\"none\" stroke=\"var(--soft)\" stroke-width=\"1.5\"/>", 200 * noise);
+        markup(f, "<circle cx=\"%.2f\" cy=\"10.5\" r=\"4\" fill=\"none\" stroke=\"var(--soft)\" stroke-width=\"1.5\"/>",
+               200 * noise);
     markup(f, "<circle cx=\"%.2f\" cy=\"10.5\" r=\"4\" fill=\"var(--dot)\"/></svg>\n", 200 * r.value);
 }
 
@@ -157,7 +129,8 @@ static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
     open_tile(f, "Robustness");
     markup(f, "<div class=\"number\">%.1f %%</div>\n", 100 * r.value);
     put_bar(f, r, chance, noise.value);
-    markup(f, "<p>accuracy under %s at epsilon %g", summary_method_name(summary_text(v, "method")), summary_real(v, "eps"));
+    markup(f, "<p>accuracy under %s at epsilon %g", summary_method_name(summary_text(v, "method")),
+           summary_real(v, "eps"));
     if (*summary_text(entry, "norm")) markup(f, ", %s", summary_norm_name(summary_text(entry, "norm")));
     fputs("</p>\n", f);
     put_interval(f, r);
@@ -175,10 +148,14 @@ static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
 static void put_verdicts(const struct page *p) {
     size_t i;
     json_t *v;
-    fputs("<h2 id=\"verdict\">Verdict</h2>\n<p class=\"small\">Each number with its 95 % interval (band). The tick is chance, the ring is "
-          "random noise of the attack's size.</p>\n", p->f);
+    fputs("<h2 id=\"verdict\">Verdict</h2>\n<p class=\"small\">Each number with its 95 % interval (band). The tick is "
+          "chance, the ring is "
+          "random noise of the attack's size.</p>\n",
+          p->f);
     if (json_array_size(p->entries) > FIGURE_ENTRIES)
-        markup(p->f, "<p>The first %d of %zu models are shown here, in the charts and in the table of classes; all are in <code>rows.csv</code>.</p>\n",
+        markup(p->f,
+               "<p>The first %d of %zu models are shown here, in the charts and in the table of classes; all are in "
+               "<code>rows.csv</code>.</p>\n",
                (int)FIGURE_ENTRIES, json_array_size(p->entries));
     json_array_foreach (json_object_get(p->summary, "verdict"), i, v) {
         if (i == FIGURE_ENTRIES) break;
@@ -202,7 +179,8 @@ static void put_verdicts(const struct page *p) {
 
 static void put_number(FILE *f, const struct chart_point *p) {
     markup(f, "%.4g", p->y);
-    if (isfinite(p->low) && isfinite(p->high)) markup(f, " <span class=\"soft\">(%.4g to %.4g)</span>", p->low, p->high);
+    if (isfinite(p->low) && isfinite(p->high))
+        markup(f, " <span class=\"soft\">(%.4g to %.4g)</span>", p->low, p->high);
 }
 
 static const struct chart_point *point_at(const struct chart_series *s, double x) {
@@ -223,7 +201,8 @@ static void put_lines_table(FILE *f, const struct chart *c) {
     double *x = memory_take((n + 1) * sizeof *x);
     n = 0;
     for (int s = 0; s < c->count; s++)
-        for (int i = 0; i < c->series[s].count && c->series[s].style != CHART_RULE; i++) x[n++] = c->series[s].point[i].x;
+        for (int i = 0; i < c->series[s].count && c->series[s].style != CHART_RULE; i++)
+            x[n++] = c->series[s].point[i].x;
     qsort(x, n, sizeof *x, by_value);
     for (size_t i = 0; i < n; i++)
         if (!kept || x[i] != x[kept - 1]) x[kept++] = x[i];
@@ -251,13 +230,16 @@ static void put_lines_table(FILE *f, const struct chart *c) {
 
 // A row for each mark.
 static void put_marks_table(FILE *f, const struct chart *c) {
-    markup(f, "<table><caption>%s</caption>\n<thead><tr><th>model</th><th class=\"n\">epsilon</th><th class=\"n\">%s</th><th class=\"n\">%s</th>"
-              "</tr></thead>\n<tbody>\n", c->title, c->x_label, c->y_label);
+    markup(f,
+           "<table><caption>%s</caption>\n<thead><tr><th>model</th><th class=\"n\">epsilon</th><th "
+           "class=\"n\">%s</th><th class=\"n\">%s</th>"
+           "</tr></thead>\n<tbody>\n",
+           c->title, c->x_label, c->y_label);
     for (int s = 0; s < c->count; s++)
         for (int i = 0; i < c->series[s].count && c->series[s].style == CHART_MARKS; i++) {
             const struct chart_point *p = &c->series[s].point[i];
-            markup(f, "<tr><th>%s</th><td class=\"n\">%s</td><td class=\"n\">%.4g</td><td class=\"n\">", c->series[s].name,
-                   p->label ? p->label : "", p->x);
+            markup(f, "<tr><th>%s</th><td class=\"n\">%s</td><td class=\"n\">%.4g</td><td class=\"n\">",
+                   c->series[s].name, p->label ? p->label : "", p->x);
             put_number(f, p);
             fputs("</td></tr>\n", f);
         }
@@ -273,7 +255,9 @@ static void put_figures(const struct page *p, enum figure_kind kind, const char 
         any = true;
         fputs("<figure>\n", p->f);
         if (g->svg.data) fwrite(g->svg.data, 1, g->svg.size, p->f);
-        markup(p->f, "<figcaption>%s Also as <code>%s.png</code>.</figcaption>\n<details><summary>The values as a table</summary><div class=\"wide\">\n",
+        markup(p->f,
+               "<figcaption>%s Also as <code>%s.png</code>.</figcaption>\n<details><summary>The values as a "
+               "table</summary><div class=\"wide\">\n",
                g->caption, g->chart.stem);
         if (kind == FIGURE_TRADEOFF) put_marks_table(p->f, &g->chart);
         else put_lines_table(p->f, &g->chart);
@@ -293,8 +277,11 @@ static void put_picture(FILE *f, const struct page_picture *g, size_t *used) {
     markup(f, "<figure>\n<h3>%s under %s</h3>\n", g->entry, method);
     if (*used + size <= PAGE_PICTURES) {
         *used += size;
-        markup(f, "<img alt=\"Rows of images: clean, then for each epsilon the image that %s made against %s and its difference.\" "
-                  "src=\"data:image/png;base64,", method, g->entry);
+        markup(f,
+               "<img alt=\"Rows of images: clean, then for each epsilon the image that %s made against %s and its "
+               "difference.\" "
+               "src=\"data:image/png;base64,",
+               method, g->entry);
         markup_base64(f, g->png.data, g->png.size);
         fputs("\"/>\n", f);
     } else {
@@ -307,9 +294,12 @@ static void put_pictures(const struct page *p) {
     size_t used = 0, i;
     json_t *entry;
     if (!p->pictures) return;
-    fputs("<h2 id=\"images\">Images under attack</h2>\n<p>The first images that the model gets right by itself, then for each epsilon the "
-          "adversarial image and its difference from the clean one. Under an image stands the class that the model finds; a frame marks one it "
-          "gets wrong. Grey is no difference; each difference is stretched to its own largest value.</p>\n", p->f);
+    fputs("<h2 id=\"images\">Images under attack</h2>\n<p>The first images that the model gets right by itself, then "
+          "for each epsilon the "
+          "adversarial image and its difference from the clean one. Under an image stands the class that the model "
+          "finds; a frame marks one it "
+          "gets wrong. Grey is no difference; each difference is stretched to its own largest value.</p>\n",
+          p->f);
     json_array_foreach (p->entries, i, entry)
         for (int k = 0; k < p->pictures; k++)
             if (!strcmp(p->picture[k].entry, summary_text(entry, "id"))) put_picture(p->f, &p->picture[k], &used);
@@ -321,16 +311,19 @@ static void put_robust_table(const struct page *p) {
     size_t i, k, count;
     json_t *entry, *of;
     const char *method;
-    fputs("<div class=\"wide\"><table><caption>Every attack, and noise, as measured</caption>\n<thead><tr><th>model</th><th>method</th>"
-          "<th class=\"n\">epsilon</th><th class=\"n\">accuracy</th><th class=\"n\">noise of that size</th><th>differs from noise</th>"
-          "<th>differs from chance</th></tr></thead>\n<tbody>\n", p->f);
+    fputs("<div class=\"wide\"><table><caption>Every attack, and noise, as "
+          "measured</caption>\n<thead><tr><th>model</th><th>method</th>"
+          "<th class=\"n\">epsilon</th><th class=\"n\">accuracy</th><th class=\"n\">noise of that size</th><th>differs "
+          "from noise</th>"
+          "<th>differs from chance</th></tr></thead>\n<tbody>\n",
+          p->f);
     json_array_foreach (p->entries, i, entry)
         json_object_foreach (json_object_get(summary_metrics(p->summary, entry), "robust"), method, of) {
             const char **key = summary_eps_keys(of, &count);
             for (k = 0; k < count; k++) {
                 const json_t *at = json_object_get(of, key[k]);
-                markup(p->f, "<tr><th>%s</th><td>%s</td><td class=\"n\">%g</td>", summary_text(entry, "id"), summary_method_name(method),
-                       summary_eps(key[k]));
+                markup(p->f, "<tr><th>%s</th><td>%s</td><td class=\"n\">%g</td>", summary_text(entry, "id"),
+                       summary_method_name(method), summary_eps(key[k]));
                 put_cell_rate(p->f, summary_rate(at, "accuracy"));
                 put_cell_rate(p->f, summary_rate(at, "noise"));
                 static const char *const questions[] = {"differs_from_noise", "differs_from_chance"};
@@ -370,12 +363,15 @@ static void put_classes(const struct page *p) {
     bool named = false;
     json_t *entry;
     if (!classes) return;
-    fputs("<h2 id=\"classes\">Per class</h2>\n<div class=\"wide\"><table><caption>Accuracy on the clean images of each class, with its 95 % interval"
-          "</caption>\n<thead><tr><th class=\"n\">class</th>", p->f);
+    fputs("<h2 id=\"classes\">Per class</h2>\n<div class=\"wide\"><table><caption>Accuracy on the clean images of each "
+          "class, with its 95 % interval"
+          "</caption>\n<thead><tr><th class=\"n\">class</th>",
+          p->f);
     for (size_t c = 0; c < classes && !named; c++) named = *class_name(p, c);
     if (named) fputs("<th>name</th>", p->f);
     json_array_foreach (p->entries, i, entry)
-        if (i < FIGURE_ENTRIES && json_object_get(summary_metrics(p->summary, entry), "per_class")) markup(p->f, "<th class=\"n\">%s</th>", summary_text(entry, "id"));
+        if (i < FIGURE_ENTRIES && json_object_get(summary_metrics(p->summary, entry), "per_class"))
+            markup(p->f, "<th class=\"n\">%s</th>", summary_text(entry, "id"));
     fputs("</tr></thead>\n<tbody>\n", p->f);
     for (size_t c = 0; c < classes; c++) {
         markup(p->f, "<tr><th class=\"n\">%zu</th>", c);
@@ -397,8 +393,11 @@ static void put_models(const struct page *p) {
     size_t i;
     json_t *entry;
     if (!json_array_size(p->entries)) return;
-    fputs("<div class=\"wide\"><table><caption>What is compared</caption>\n<thead><tr><th>model</th><th>architecture</th><th class=\"n\">parameters</th>"
-          "<th class=\"n\">trained on</th><th class=\"n\">training accuracy</th><th class=\"n\">test accuracy</th></tr></thead>\n<tbody>\n", p->f);
+    fputs("<div class=\"wide\"><table><caption>What is "
+          "compared</caption>\n<thead><tr><th>model</th><th>architecture</th><th class=\"n\">parameters</th>"
+          "<th class=\"n\">trained on</th><th class=\"n\">training accuracy</th><th class=\"n\">test "
+          "accuracy</th></tr></thead>\n<tbody>\n",
+          p->f);
     json_array_foreach (p->entries, i, entry) {
         const json_t *metrics = summary_metrics(p->summary, entry);
         double parameters = summary_real(entry, "parameters"), examples = summary_real(entry, "examples");
@@ -447,11 +446,13 @@ static void put_list(FILE *f, const json_t *list) {
 
 static void put_stronger(FILE *f, const json_t *robust, const json_t *config) {
     double steps = summary_real(config, "steps"), restarts = summary_real(config, "restarts");
-    if (!json_object_get(robust, "pgd") && !json_object_get(robust, "auto")) fputs("an attack of many steps (PGD); ", f);
+    if (!json_object_get(robust, "pgd") && !json_object_get(robust, "auto"))
+        fputs("an attack of many steps (PGD); ", f);
     if (steps < 100) markup(f, "more steps than %g; ", steps);
     if (restarts < 5) fputs("more restarts; ", f);
     fputs(json_object_get(robust, "auto") ? "an attack written against this very model"
-                                          : "several losses and an attack without gradients, as in AutoAttack", f);
+                                          : "several losses and an attack without gradients, as in AutoAttack",
+          f);
 }
 
 static void put_strength(const struct page *p) {
@@ -460,8 +461,10 @@ static void put_strength(const struct page *p) {
     bool any = false;
     json_array_foreach (p->entries, i, entry) any = any || summary_true(entry, "attacked");
     if (!any) return;
-    fputs("<h2 id=\"strength\">How strong the attacks were</h2>\n<div class=\"wide\"><table><thead><tr><th>model</th><th>attack</th><th>settings</th>"
-          "<th>what would make it stronger</th></tr></thead>\n<tbody>\n", p->f);
+    fputs("<h2 id=\"strength\">How strong the attacks were</h2>\n<div "
+          "class=\"wide\"><table><thead><tr><th>model</th><th>attack</th><th>settings</th>"
+          "<th>what would make it stronger</th></tr></thead>\n<tbody>\n",
+          p->f);
     json_array_foreach (p->entries, i, entry)
         json_array_foreach (json_object_get(entry, "settings"), k, settings) {
             const json_t *config = json_object_get(settings, "config");
@@ -502,8 +505,10 @@ static void put_named_digest(const struct page *p, const char *digest) {
 static void put_steps(const struct page *p) {
     size_t i, k;
     json_t *step, *input;
-    fputs("<h3>From data set to report</h3>\n<div class=\"wide\"><table><thead><tr><th class=\"n\">step</th><th>program</th><th>takes</th>"
-          "<th>options</th><th>gives</th></tr></thead>\n<tbody>\n", p->f);
+    fputs("<h3>From data set to report</h3>\n<div class=\"wide\"><table><thead><tr><th "
+          "class=\"n\">step</th><th>program</th><th>takes</th>"
+          "<th>options</th><th>gives</th></tr></thead>\n<tbody>\n",
+          p->f);
     json_array_foreach (json_object_get(p->summary, "lineage"), i, step) {
         markup(p->f, "<tr><th class=\"n\">%zu</th><td>", i + 1);
         put_text(p->f, summary_text(step, "program"));
@@ -521,7 +526,8 @@ static void put_steps(const struct page *p) {
         fputs("</td><td class=\"small\">", p->f);
         put_options(p->f, json_object_get(step, "options"), "");
         if (json_object_get(step, "seed")) {
-            fputs(json_object_size(json_object_get(step, "options")) ? ", seed&#160;=&#160;" : "seed&#160;=&#160;", p->f);
+            fputs(json_object_size(json_object_get(step, "options")) ? ", seed&#160;=&#160;" : "seed&#160;=&#160;",
+                  p->f);
             put_value(p->f, json_object_get(step, "seed"));
         }
         fputs("</td><td>", p->f);
@@ -535,16 +541,20 @@ static void put_steps(const struct page *p) {
 static void put_blobs(const struct page *p) {
     size_t i;
     json_t *blob;
-    fputs("<h3>What was read</h3>\n<div class=\"wide\"><table><thead><tr><th>file</th><th>kind</th><th>digest (SHA-256)</th><th>sealed</th></tr></thead>\n"
-          "<tbody>\n", p->f);
+    fputs("<h3>What was read</h3>\n<div class=\"wide\"><table><thead><tr><th>file</th><th>kind</th><th>digest "
+          "(SHA-256)</th><th>sealed</th></tr></thead>\n"
+          "<tbody>\n",
+          p->f);
     json_array_foreach (json_object_get(p->summary, "blobs"), i, blob) {
         const char *kind = summary_text(blob, "kind");
         fputs("<tr><td>", p->f);
         put_text(p->f, summary_text(blob, "name"));
         fputs("</td><td>", p->f);
         put_text(p->f, *kind ? kind : "plain safetensors");
-        if (strcmp(kind, "model") && strcmp(kind, "attack") && strcmp(kind, "dataset")) fputs(" <span class=\"soft\">(not shown here)</span>", p->f);
-        markup(p->f, "</td><td><code>%s</code></td><td>%s</td></tr>\n", summary_text(blob, "digest"), summary_true(blob, "sealed") ? "yes" : "no");
+        if (strcmp(kind, "model") && strcmp(kind, "attack") && strcmp(kind, "dataset"))
+            fputs(" <span class=\"soft\">(not shown here)</span>", p->f);
+        markup(p->f, "</td><td><code>%s</code></td><td>%s</td></tr>\n", summary_text(blob, "digest"),
+               summary_true(blob, "sealed") ? "yes" : "no");
     }
     fputs("</tbody></table></div>\n", p->f);
 }
@@ -556,11 +566,16 @@ static void put_head(const struct page *p) {
     fputs("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
           "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
           // Nothing may be fetched, whatever a text in it says.
-          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"/>\n", p->f);
-    markup(p->f, "<meta name=\"generator\" content=\"assay report %s\"/>\n<title>%s</title>\n<style>\n", ASSAY_VERSION, title);
-    fputs(style, p->f);
+          "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src "
+          "'unsafe-inline'\"/>\n",
+          p->f);
+    markup(p->f, "<meta name=\"generator\" content=\"assay report %s\"/>\n<title>%s</title>\n<style>\n", ASSAY_VERSION,
+           title);
+    fputs(style_sheet, p->f);
     markup(p->f, "</style>\n</head>\n<body>\n<header>\n<h1>%s</h1>\n", title);
-    fputs("<p class=\"soft\">What these classifiers are worth, what they withstand, and how sure that is.</p>\n<nav><a href=\"#verdict\">Verdict</a> ", p->f);
+    fputs("<p class=\"soft\">What these classifiers are worth, what they withstand, and how sure that is.</p>\n<nav><a "
+          "href=\"#verdict\">Verdict</a> ",
+          p->f);
     if (has_figures(p, FIGURE_TRADEOFF)) fputs("<a href=\"#tradeoff\">Trade-off</a> ", p->f);
     if (has_figures(p, FIGURE_TRAINING)) fputs("<a href=\"#training\">Training</a> ", p->f);
     if (has_figures(p, FIGURE_ROBUST)) fputs("<a href=\"#robustness\">Robustness</a> ", p->f);
@@ -569,10 +584,12 @@ static void put_head(const struct page *p) {
     fputs("<a href=\"#provenance\">Provenance</a> <a href=\"#limits\">Limits</a></nav>\n</header>\n<main>\n", p->f);
 }
 
-char *page_html(const json_t *summary, const struct figures *figures, const struct page_picture *picture, int pictures) {
+char *page_html(const json_t *summary, const struct figures *figures, const struct page_picture *picture,
+                int pictures) {
     char *text = NULL;
     size_t size;
-    struct page p = {open_memstream(&text, &size), summary, json_object_get(summary, "entries"), figures, picture, pictures};
+    struct page p = {
+        open_memstream(&text, &size), summary, json_object_get(summary, "entries"), figures, picture, pictures};
     BUG_IF(!p.f, "no memory stream");
     put_head(&p);
     put_verdicts(&p);
@@ -593,7 +610,9 @@ char *page_html(const json_t *summary, const struct figures *figures, const stru
     put_blobs(&p);
     fputs("<h2 id=\"limits\">Limits</h2>\n", p.f);
     put_list(p.f, json_object_get(summary, "limits"));
-    markup(p.f, "</main>\n<footer class=\"small soft\"><p>Every number here is in <code>summary.json</code> (%s), one a line in <code>rows.csv</code>.</p></footer>\n",
+    markup(p.f,
+           "</main>\n<footer class=\"small soft\"><p>Every number here is in <code>summary.json</code> (%s), one a "
+           "line in <code>rows.csv</code>.</p></footer>\n",
            summary_text(summary, "schema"));
     fputs("</body>\n</html>\n", p.f);
     BUG_IF(fclose(p.f) != 0, "no memory for a page");

@@ -74,7 +74,8 @@ static void put_entry(FILE *f, const char *id, const json_t *metrics) {
     json_object_foreach (json_object_get(metrics, "history"), column, list)
         json_array_foreach (list, i, value)
             if (json_is_number(value))
-                put_row(f, (struct row){id, "history", "", NAN, -1, (long)i + 1, column}, plain(json_number_value(value)));
+                put_row(f, (struct row){id, "history", "", NAN, -1, (long)i + 1, column},
+                        plain(json_number_value(value)));
 }
 
 char *rows_csv(const json_t *summary) {
@@ -107,7 +108,8 @@ static const char *note_of(const json_t *verdict) {
     if (!summary_true(robustness, "measured")) return "not attacked";
     if (!json_object_get(robustness, "noise")) return "no noise beside the attack";
     if (json_is_false(json_object_get(robustness, "differs_from_noise"))) return "the attack does no more than noise";
-    if (summary_real(robustness, "accuracy_interval.1") < summary_real(robustness, "chance")) return "worse than chance under attack";
+    if (summary_real(robustness, "accuracy_interval.1") < summary_real(robustness, "chance"))
+        return "worse than chance under attack";
     if (json_is_false(json_object_get(robustness, "differs_from_chance"))) return "no better than chance under attack";
     return "";
 }
@@ -135,7 +137,8 @@ char *rows_table(const json_t *summary) {
     cell[columns - 1] = "note";
     for (size_t k = 0; k < count; k++) cell[2 + k] = arena_print(&arena, "eps %g", summary_eps(key[k]));
     json_array_foreach (entries, i, entry) {
-        const json_t *metrics = summary_metrics(summary, entry), *verdict = json_array_get(json_object_get(summary, "verdict"), i);
+        const json_t *metrics = summary_metrics(summary, entry),
+                     *verdict = json_array_get(json_object_get(summary, "verdict"), i);
         const char **row = cell + (i + 1) * columns;
         row[0] = summary_text(entry, "id");
         row[1] = rate_text(&arena, summary_rate(json_object_get(verdict, "utility"), "accuracy"));
@@ -155,7 +158,8 @@ char *rows_table(const json_t *summary) {
         for (size_t c = 0; c < columns; c++) {
             const char *what = cell[l * columns + c];
             size_t width = 0, length = strlen(what);
-            for (size_t k = 0; k < lines; k++) width = strlen(cell[k * columns + c]) > width ? strlen(cell[k * columns + c]) : width;
+            for (size_t k = 0; k < lines; k++)
+                width = strlen(cell[k * columns + c]) > width ? strlen(cell[k * columns + c]) : width;
             if (length) fprintf(f, "%*s%s", (int)blank, "", what);
             blank = (length ? 0 : blank) + width - length + 2;
         }

@@ -61,8 +61,9 @@ const char *summary_norm_name(const char *norm) {
 }
 
 const char *summary_method_name(const char *method) {
-    static const char *const names[][2] = {{"fgsm", "FGSM"}, {"pgd", "PGD"}, {"apgd", "APGD"}, {"fab", "FAB"},
-                                           {"square", "Square"}, {"auto", "AutoAttack"}, {"noise", "noise"}};
+    static const char *const names[][2] = {{"fgsm", "FGSM"},  {"pgd", "PGD"},       {"apgd", "APGD"},
+                                           {"fab", "FAB"},    {"square", "Square"}, {"auto", "AutoAttack"},
+                                           {"noise", "noise"}};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(method, names[i][0])) return names[i][1];
     return method;
@@ -235,12 +236,14 @@ static bool known(const json_t *list, const char *digest) {
 void summary_add(struct summary *s, const struct blob *b) {
     char stem[ID_MAX];
     if (known(part(s, "blobs"), b->digest)) {
-        summary_say(part(s, "notes"), "%s: the same content (%.12s) was given before; counted once.", b->source, b->digest);
+        summary_say(part(s, "notes"), "%s: the same content (%.12s) was given before; counted once.", b->source,
+                    b->digest);
         return;
     }
     const char *slash = strrchr(b->source, '/');
-    json_array_append_new(part(s, "blobs"), json_pack("{s:o, s:o, s:s, s:b}", "name", text_of(slash ? slash + 1 : b->source),
-                                                      "kind", text_of(b->kind), "digest", b->digest, "sealed", b->sealed));
+    json_array_append_new(part(s, "blobs"),
+                          json_pack("{s:o, s:o, s:s, s:b}", "name", text_of(slash ? slash + 1 : b->source), "kind",
+                                    text_of(b->kind), "digest", b->digest, "sealed", b->sealed));
     add_lineage(s, b);
     json_t *names = record_get(b->record, "config.class_names");
     if (names && !strcmp(b->kind, "dataset")) json_object_set(s->class_names, b->digest, names);
@@ -299,7 +302,8 @@ static void free_id(const struct summary *s, const char *wanted, char id[ID_MAX]
 static json_t *new_entry(struct summary *s, const json_t *model, const json_t *attack) {
     const char *digest = model ? summary_text(model, "digest") : model_of(s, attack);
     const json_t *config = model ? record_get(model, "record.config") : training_of(json_object_get(attack, "lineage"));
-    const char *arch = summary_text(config, "arch"), *regime = summary_text(config, "regime"), *family = family_of(arch);
+    const char *arch = summary_text(config, "arch"), *regime = summary_text(config, "regime"),
+               *family = family_of(arch);
     const char *norm = attack ? summary_text(attack, "record.config.norm") : "";
     char wanted[ID_MAX], id[ID_MAX];
     snprintf(wanted, sizeof wanted, "%s", model ? summary_text(model, "stem") : "");
@@ -308,10 +312,10 @@ static json_t *new_entry(struct summary *s, const json_t *model, const json_t *a
     snprintf(wanted, sizeof wanted, "%.*s%s", ID_MAX - 12, id, !strcmp(norm, "l2") ? "_l2" : "");
     free_id(s, wanted, id);
 
-    json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:[], s:[]}", "id", id, "model", digest, "arch", arch,
-                              "family", family, "regime", regime, "norm", norm, "data",
-                              attack ? summary_text(attack, "record.config.data") : "", "given", model != NULL, "attacked",
-                              attack != NULL, "settings", "notes");
+    json_t *entry = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:[], s:[]}", "id", id, "model", digest,
+                              "arch", arch, "family", family, "regime", regime, "norm", norm, "data",
+                              attack ? summary_text(attack, "record.config.data") : "", "given", model != NULL,
+                              "attacked", attack != NULL, "settings", "notes");
     put_copy(entry, "parameters", json_object_get(config, "parameters"));
     put_copy(entry, "examples", json_object_get(config, "examples"));
     put_copy(entry, "epochs", json_object_get(config, "epochs"));
@@ -376,11 +380,13 @@ static void copy_robust(struct summary *s, const json_t *entry, const json_t *re
         for (size_t i = 0; i < count && i < OPT_REALS_MAX; i++) {
             struct summary_rate r = summary_rate(json_object_get(of, key[i]), "accuracy");
             if (!isfinite(r.value)) continue;
-            json_t *to = summary_object(summary_object(summary_object(metrics, "robust"), slug(method[m], name)), key[i]);
+            json_t *to =
+                summary_object(summary_object(summary_object(metrics, "robust"), slug(method[m], name)), key[i]);
             double before = summary_real(to, "accuracy");
             if (isfinite(before) && before != r.value)
-                summary_say(part(s, "notes"), "%s: %s at eps %g was measured more than once; the lower accuracy is shown.",
-                    summary_text(entry, "id"), name, summary_eps(key[i]));
+                summary_say(part(s, "notes"),
+                            "%s: %s at eps %g was measured more than once; the lower accuracy is shown.",
+                            summary_text(entry, "id"), name, summary_eps(key[i]));
             if (before <= r.value) continue;
             json_object_clear(to);
             summary_put_real(to, "eps", summary_eps(key[i]));
@@ -448,8 +454,8 @@ static void finish_lineage(struct summary *s) {
         json_array_append_new(steps, one);
     }
     json_array_foreach (part(s, "blobs"), i, blob) json_array_append(inputs, json_object_get(blob, "digest"));
-    json_array_append_new(steps, json_pack("{s:s, s:s, s:{}, s:o}", "program", "report", "version", ASSAY_VERSION, "options",
-                                           "inputs", inputs));
+    json_array_append_new(steps, json_pack("{s:s, s:s, s:{}, s:o}", "program", "report", "version", ASSAY_VERSION,
+                                           "options", "inputs", inputs));
     json_object_set_new(s->root, "lineage", steps);
 }
 
@@ -477,7 +483,8 @@ static void place_attack(struct summary *s, const json_t *model, const json_t *a
     if (!entry) {
         entry = new_entry(s, model, attack);
         if (!model)
-            summary_say(part(s, "notes"), "%s: attacked, but the model itself is not among the inputs.", summary_text(entry, "id"));
+            summary_say(part(s, "notes"), "%s: attacked, but the model itself is not among the inputs.",
+                        summary_text(entry, "id"));
     }
     add_attack(s, entry, attack);
 }
@@ -504,7 +511,8 @@ const json_t *summary_end(struct summary *s) {
         copy_history(metrics, record);
         put_copy(entry, "classes", record_get(record, "config.classes"));
         json_array_foreach (json_object_get(record, "notes"), k, note)
-            if (json_is_string(note)) summary_say(part(s, "notes"), "%s: %s", summary_text(entry, "id"), json_string_value(note));
+            if (json_is_string(note))
+                summary_say(part(s, "notes"), "%s: %s", summary_text(entry, "id"), json_string_value(note));
     }
     if (!json_array_size(part(s, "entries")))
         summary_say(part(s, "notes"), "There is neither a model nor an attack among the inputs.");

@@ -4,8 +4,8 @@
 //     schema       "assay.report/1"; the number changes when a key changes its meaning or goes
 //     title        text
 //     entries      what is compared, in the order of the input: a model on one set of images in one norm.
-//                  id (letters, digits, - and _; the key in `metrics`), model (digest), arch, family, regime, data (digest),
-//                  norm, count, settings and notes of the attacks ...
+//                  id (letters, digits, - and _; the key in `metrics`), model (digest), arch, family, regime,
+//                  data (digest), norm, count, settings and notes of the attacks ...
 //     metrics      by id: chance, train, test, history, clean, robust.METHOD.eps_E, strongest.eps_E, per_class.
 //                  Rates are fractions with their 95 % intervals beside them (NAME_interval).
 //     verdict      one for each entry: utility, robustness, membership, reconstruction

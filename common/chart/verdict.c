@@ -27,7 +27,8 @@ static void tell_from_chance(json_t *at, struct summary_rate r, double chance) {
 
 static void tell_from_noise(json_t *at, struct summary_rate r, struct summary_rate noise) {
     summary_put_rate(at, "noise", noise);
-    put_bool(at, "differs_from_noise", isfinite(r.low) && isfinite(noise.low), r.high < noise.low || noise.high < r.low);
+    put_bool(at, "differs_from_noise", isfinite(r.low) && isfinite(noise.low),
+             r.high < noise.low || noise.high < r.low);
 }
 
 static void add_chance(json_t *metrics, double classes) {
@@ -63,7 +64,8 @@ static void add_strongest(json_t *metrics) {
             tell_from_noise(at, r, summary_rate(json_object_get(json_object_get(robust, "noise"), key), "accuracy"));
             json_t *strongest = summary_object(metrics, "strongest");
             const json_t *before = json_object_get(strongest, key);
-            if (before && r.value > summary_real(before, "accuracy")) continue;  // of two alike the later: PGD, not FGSM
+            if (before && r.value > summary_real(before, "accuracy"))
+                continue;  // of two alike the later: PGD, not FGSM
             json_t *copy = json_copy(at);
             json_object_set_new(copy, "method", json_string(method));
             json_object_set_new(strongest, key, copy);
@@ -124,16 +126,24 @@ static void add_limits(json_t *summary) {
         attacked = attacked || strongest_of(summary, entry);
         blind = blind || json_object_get(robust, "auto") || json_object_get(robust, "square");
     }
-    summary_say(limits, "Intervals are Clopper-Pearson intervals of 95 %% over the images evaluated. They do not cover what another "
-                        "training seed, or images of another kind, would change.");
+    summary_say(
+        limits,
+        "Intervals are Clopper-Pearson intervals of 95 %% over the images evaluated. They do not cover what another "
+        "training seed, or images of another kind, would change.");
     if (attacked)
-        summary_say(limits, "Accuracy under attack is an upper bound: a stronger attack can only lower it. Nothing here proves that an "
-                            "image withstands every change of that size.");
+        summary_say(
+            limits,
+            "Accuracy under attack is an upper bound: a stronger attack can only lower it. Nothing here proves that an "
+            "image withstands every change of that size.");
     if (attacked && !blind)
-        summary_say(limits, "No attack without gradients was run: a model that hides its gradients would look more robust than it is.");
+        summary_say(
+            limits,
+            "No attack without gradients was run: a model that hides its gradients would look more robust than it is.");
     if (!attacked) summary_say(limits, "No attack was run: robustness is unknown.");
-    summary_say(limits, "Membership inference and reconstruction of training images were not measured: nothing here speaks for privacy.");
-    summary_say(limits, "Intervals that do not meet show a difference; intervals that meet do not show that there is none.");
+    summary_say(limits, "Membership inference and reconstruction of training images were not measured: nothing here "
+                        "speaks for privacy.");
+    summary_say(limits,
+                "Intervals that do not meet show a difference; intervals that meet do not show that there is none.");
 }
 
 void verdict_add(json_t *summary) {
@@ -147,7 +157,8 @@ void verdict_add(json_t *summary) {
     json_array_foreach (json_object_get(summary, "entries"), i, entry)
         json_array_append_new(json_object_get(summary, "verdict"),
                               json_pack("{s:s, s:o, s:o, s:{s:b}, s:{s:b}}", "id", summary_text(entry, "id"), "utility",
-                                        utility_of(summary_metrics(summary, entry)), "robustness", robustness_of(summary, entry),
-                                        "membership", "measured", 0, "reconstruction", "measured", 0));
+                                        utility_of(summary_metrics(summary, entry)), "robustness",
+                                        robustness_of(summary, entry), "membership", "measured", 0, "reconstruction",
+                                        "measured", 0));
     add_limits(summary);
 }

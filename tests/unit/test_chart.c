@@ -281,7 +281,7 @@ static void hostile_records_do_no_harm(void **state)
     static const char *const records[] = {
         "{}", "{\"config\":7,\"metrics\":[1,2],\"notes\":\"x\"}",
         "{\"config\":{\"arch\":[],\"classes\":-3,\"model\":{},\"norm\":\"l7\"},\"metrics\":{\"clean\":{\"accuracy\":\"high\"},\"history\":{"
-        "\"test_accuracy\":[\"a\",null,0.5],\"test_loss\":7}}}",
+        "\"test_accuracy\":[\"a\",null,0.5],\"test_loss\":[null,\"x\"]}}}",
         "{\"metrics\":{\"robust\":{\"../../up `id` '\":{\"eps_0p1\":{\"accuracy\":0.5,\"accuracy_interval\":[1,\"x\"]}},\"pgd\":{\"eps_\":{},"
         "\"eps_-1\":{\"accuracy\":1},\"eps_1e999\":{\"accuracy\":1},\"eps_0p2\":7,\"x\":{\"accuracy\":1},"
         "\"eps_0000000000000000000000000000000000001\":{\"accuracy\":1}},\"noise\":[]}}}",
@@ -304,6 +304,8 @@ static void hostile_records_do_no_harm(void **state)
         figures_of(root, &f);
         for (int i = 0; i < f.count; i++)
             assert_int_equal(strspn(f.figure[i].chart.stem, "abcdefghijklmnopqrstuvwxyz_0123456789"), strlen(f.figure[i].chart.stem));
+        struct error e = {0};
+        if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
         char *page = page_html(root, &f, NULL, 0);
         assert_null(strstr(page, "<title>&lt;title> "));
         assert_null(strstr(page, "<b>"));

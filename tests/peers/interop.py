@@ -7,10 +7,12 @@ the gradient; ten full-batch steps of Adam lead to the same weights. Needs bin/ 
 """
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
 import tempfile
+import types
 
 import numpy as np
 import torch
@@ -195,6 +197,22 @@ def compare(arch, net, x, y, place):
     check(f"{arch}: ten steps of Adam", ours < ADAM * theirs, f"{ours:.1e} from double precision, PyTorch's single {theirs:.1e}")
 
 
+def readme(x, place):
+    """The README's own code, with a reader in the place of the safetensors package where that is missing."""
+    sys.modules["safetensors"] = types.ModuleType("safetensors")
+    sys.modules["safetensors.torch"] = types.ModuleType("safetensors.torch")
+    sys.modules["safetensors.torch"].load_file = lambda path: read(path)[0]
+    with open(os.path.join(os.path.dirname(__file__), "../../README.md")) as f:
+        mlp, vit = re.findall(r"```python\n(.*?)```", f.read(), re.S)
+    os.chdir(place)
+    names = {"images": x}
+    exec(mlp, names)
+    check("README: the mlp's code runs", names["logits"].shape == (N, 10) and bool(names["logits"].isfinite().all()))
+    exec(vit, names)
+    names["vit"].load_state_dict(weights(read("vit.st")[0]), strict=True)
+    check("README: a vit file loads into its module", True)
+
+
 def main():
     torch.manual_seed(1)
     with tempfile.TemporaryDirectory() as place:
@@ -202,6 +220,7 @@ def main():
         data, _ = read(f"{place}/train.st")
         for arch, net in networks().items():
             compare(arch, net, data["x"].float() / 255, data["y"], place)
+        readme(data["x"].float() / 255, place)
     print(f"1..{number}")
     return failed > 0
 

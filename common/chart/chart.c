@@ -181,6 +181,7 @@ static const char *put_changed(FILE *f, const char *at, const char *stem) {
     if ((after = starts(at, " color=\"black\"")) || (after = starts(at, " color=\"white\"")) ||
         (after = starts(at, " color=\"gray\"")))
         return after;
+    if ((after = starts(at, " color='white'"))) return fputs(" color='var(--paper)'", f), after;  // halo of a point
     if ((after = starts(at, "xlink:href='#"))) return fprintf(f, "href='#%s-", stem), after;
     if ((after = starts(at, " id='"))) return fprintf(f, " id='%s-", stem), after;
     if ((after = starts(at, " id=\""))) return fprintf(f, " id=\"%s-", stem), after;

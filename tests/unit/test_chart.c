@@ -511,7 +511,7 @@ static void svg_is_fit_for_a_page(void **state)
     assert_non_null(strstr(svg.data, "var(--series-0)"));
     assert_non_null(strstr(svg.data, "fill=\"currentColor\""));
     assert_non_null(strstr(svg.data, "id='stem-gp"));
-    static const char *const without[] = {"http", "xlink", "rgb(", "black", "white'", "<?xml", "DOCTYPE", " id='gp", "gnuplot_plot_1</title>"};
+    static const char *const without[] = {"http", "xlink", "rgb(", "black", " color='white'", "<?xml", "DOCTYPE", " id='gp", "gnuplot_plot_1</title>"};
     for (size_t i = 0; i < sizeof without / sizeof *without; i++)
         if (strstr(svg.data, without[i])) fail_msg("%s in the SVG", without[i]);
     free(svg.data);

@@ -161,6 +161,14 @@ static int member_register(const struct build *b, const struct node *o) {
     return -1;
 }
 
+// Whether n is computed from numbers only. Nothing then gives its result an extent, so they are loaded.
+static bool numbers_alone(const struct node *n) {
+    double a;
+    for (int i = 0; i < op_inputs[n->op]; i++)
+        if (!planner_number(n->in[i], &a)) return false;
+    return op_elementwise(n->op);
+}
+
 // The register that holds operand o of member n.
 static int operand(struct build *b, const struct node *n, const struct node *o) {
     struct planner *s = b->s;
@@ -168,7 +176,7 @@ static int operand(struct build *b, const struct node *n, const struct node *o) 
     int r = member_register(b, o);
     if (r < 0 && o->op == OP_BROADCAST && !s->spread[n->id]) r = member_register(b, o->in[0]);
     if (r >= 0) return r;
-    if (planner_number(o, &a)) return add_op(b, VEC_FILL, -1, -1, (float)a);
+    if (planner_number(o, &a) && !numbers_alone(n)) return add_op(b, VEC_FILL, -1, -1, (float)a);
     bool stored = o->op == OP_BROADCAST && s->spread[n->id];
     for (int i = 0; i < b->q.loads; i++)
         if (b->load_node[i] == o && b->load_stored[i] == stored) return b->load[i].reg;
@@ -301,10 +309,10 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
         struct vec_view view;
         unsigned v = 0;
         if (!o || planner_number(o, &a)) continue;
-        if (s->cluster[src->id] >= 0 && s->open[s->cluster[src->id]].open)
-            v = s->vary[src->id];
-        else if (!view_in(o, last, rows, cols, &view, &v, batch))
+        if (!view_in(o, last, rows, cols, &view, &v, batch))
             spread = true;
+        else if (s->cluster[src->id] >= 0)
+            v = s->vary[src->id];
         vary |= v;
     }
     bool wide = op_elementwise(n->op) || n->op == OP_SCATTER || n->op == OP_RESHAPE || cluster_ends(s, n);
@@ -366,10 +374,9 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
     }
     if (n->op == OP_RESHAPE && (into < 0 || into != s->cluster[x->id])) return;  // no register to rename: a view
     if (into < 0) {
-        for (int k = 0; k < CLUSTERS; k++)  // a new one may push an old one out; then needs are written first
-            if (needs >> k & 1 && !s->open[k].open) needs &= ~(1ull << k);
         into = new_cluster(s, batch, last, rows, cols);
-        needs &= ~(1ull << into);
+        for (int k = 0; k < CLUSTERS; k++)  // it may have pushed out an old one, and what that one needed
+            if (k == into || !s->open[k].open) needs &= ~(1ull << k);
     }
     struct cluster *c = &s->open[into];
     if (cols > c->cols) c->cols = cols, c->last = last;

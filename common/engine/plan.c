@@ -21,9 +21,9 @@ static bool home_layout(const struct planner *s, const struct node *n) {
     switch (n->op) {
     case OP_CONV:
     case OP_CONV_DX:
-    case OP_POOL_ARGMAX:
     case OP_POOL_GATHER:
     case OP_POOL_SCATTER: return true;
+    case OP_POOL_ARGMAX: return false;  // for its views: channels-last it has bytes, which only pooling reads
     case OP_SLICE:
     case OP_PAD:
     case OP_SUM: return s->last[x->id];
@@ -105,8 +105,7 @@ static void process(struct planner *s, const struct node *n) {
         if (s->cluster[x->id] < 0 || cluster_ends(s, x)) return;
         layout_space(&n->shape, last, &rows, &cols);
         layout_space(&x->shape, xl, &r, &c);
-        bool alike = (xl == last) || layout_flat(&x->shape) || layout_flat(&n->shape);
-        if (r == rows && c == cols && alike) cluster_join(s, n, last, rows, cols, x, NULL);
+        if (r == rows && c == cols && xl == last) cluster_join(s, n, last, rows, cols, x, NULL);
         return;
     }
     case OP_MATMUL:

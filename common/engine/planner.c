@@ -305,7 +305,8 @@ void planner_make(struct planner *s, const struct node *n) {
         int a = planner_materialise(s, x, true), top = -1;
         for (int i = 0; i < s->users[n->id]; i++) {
             const struct node *u = graph_node(s->g, s->user[n->id][i]);
-            if (u->op == OP_POOL_GATHER && u->in[0] == x && u->in[1] == n) top = planner_value(s, u, true, -1);
+            if (u->op == OP_POOL_GATHER && u->in[0] == x && u->in[1] == n && u->stride == n->stride)
+                top = planner_value(s, u, true, -1);
         }
         planner_emit_to(s, I_POOL, n, true, a, -1)->top = top;
         return;

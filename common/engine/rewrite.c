@@ -104,7 +104,7 @@ static struct node *norm_of_product(struct graph *g, struct node *n) {
         norm = graph_mul(g, graph_sum_all(g, graph_square(g, a)), graph_sum_all(g, graph_square(g, b)));
     } else if (2 * k * k <= shape_count(&p->shape)) {
         struct node *aa = graph_matmul(g, a, a, !p->ta, p->ta), *bb = graph_matmul(g, b, b, p->tb, !p->tb);
-        norm = graph_sum_all(g, graph_mul(g, aa, bb));
+        norm = graph_relu(g, graph_sum_all(g, graph_mul(g, aa, bb)));  // rounding leaves less than 0, and roots are taken
     } else {
         return NULL;
     }

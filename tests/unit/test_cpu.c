@@ -248,7 +248,7 @@ static void clipped_sum_is_one_by_one(void **state) {
 // Returns whether the graph's values could be compared.
 static bool random_graph_agrees(int seed) {
     struct fuzz f = fuzz_make((uint64_t)seed, seed % 8 == 7 ? 30 : 5);
-    int64_t examples = sizes[seed / 8 % SIZES];
+    int64_t examples = seed % 64 == 9 ? 530 : sizes[seed / 8 % SIZES];  // 530: two rounds of 64 shards
     double *value[VARIABLES], *want[VARIABLES], *got[VARIABLES], *swayed[VARIABLES], *near[VARIABLES];
     values_new(&f.s, examples, false, value);
     struct runner ref = runner_open("ref", 0, f.s.g, f.output, f.outputs), cpu = runner_open("cpu", 2, f.s.g, f.output, f.outputs);
@@ -317,6 +317,50 @@ static void odd_outputs(void **state) {
     graph_free(s.g);
 }
 
+// What reads or makes a value in an unusual way: each alone, and all together.
+static void odd_operands(void **state) {
+    (void)state;
+    struct subject s = {.g = graph_new(), .draws = {10}};
+    struct graph *g = s.g;
+    struct node *image = subject_variable(&s, true, ANY, 0, shape_of(3, 3, 7, 7)), *row = subject_variable(&s, true, ANY, 0, shape_of(2, 3, 5));
+    struct node *narrow = subject_variable(&s, true, ANY, 0, shape_of(3, 3, 1, 7)), *two = graph_fill(g, 2, row->shape);
+    struct node *index = graph_pool_argmax(g, image, 2), *flat = graph_reshape(g, index, shape_of(2, 3, 9));
+    struct node *out[] = {
+        graph_exp(g, two), graph_add(g, row, graph_each(g, graph_tanh(g, two))),                      // functions of a number
+        graph_add(g, graph_exp(g, image), graph_broadcast(g, graph_exp(g, narrow), image->shape)),  // some rows repeated
+        index, flat, graph_gather(g, row, flat), graph_slice(g, index, 0, 1, 2), graph_slice(g, index, 2, 1, 2),  // views of
+        graph_transpose(g, index, (const int[]){1, 2, 0}), graph_transpose(g, index, (const int[]){2, 0, 1}),  // an index
+        graph_pool_gather(g, image, graph_pool_argmax(g, image, 4), 5),  // places in windows of another size
+    };
+    int count = sizeof out / sizeof *out;
+    for (int i = 0; i < count; i++) check_values(&s, &out[i], 1, 9, false, "one odd operand", i);
+    check_values(&s, out, count, 17, false, "odd operands", 0);
+    check_bits(&s, out, count, 17, "odd operands", 0);
+    graph_free(g);
+}
+
+// |A' B|^2 where the rows of A' B cancel: whoever takes the root must not get NaN.
+static void squared_norms_are_not_negative(void **state) {
+    (void)state;
+    enum { EXAMPLES = 100 };
+    struct subject s = {.g = graph_new(), .draws = {11}};
+    struct graph *g = s.g;
+    struct node *a = subject_variable(&s, true, ANY, 0, shape_of(2, 1, 30)), *b = subject_variable(&s, true, ANY, 0, shape_of(2, 1, 30));
+    struct node *near = graph_scale(g, a, 1 + 1e-6), *away = graph_neg(g, b);
+    struct node *rows_a = graph_add(g, graph_pad(g, a, 0, 0, 2), graph_pad(g, near, 0, 1, 2));
+    struct node *rows_b = graph_add(g, graph_pad(g, b, 0, 0, 2), graph_pad(g, away, 0, 1, 2));
+    struct node *norm = graph_sum_all(g, graph_square(g, graph_matmul(g, rows_a, rows_b, true, false)));
+    double *in[VARIABLES], *got[1];
+    values_new(&s, EXAMPLES, false, in);
+    struct runner r = runner_open("cpu", 2, g, &norm, 1);
+    runner_run(&r, &s, EXAMPLES, in, got);
+    for (int i = 0; i < EXAMPLES; i++) assert_true(got[0][i] >= 0 && got[0][i] < 1e-2);
+    runner_close(&r);
+    values_free(in, s.variables);
+    values_free(got, 1);
+    graph_free(g);
+}
+
 // A weight that is set again is read again; --explain prints; the profile sums up and starts anew.
 static void rebinding_and_profile(void **state) {
     (void)state;
@@ -378,11 +422,46 @@ static void other_instruction_sets(void **state) {
     }
 }
 
+// ASSAY_TEST_SEEDS=FROM:COUNT runs the random graphs of these seeds and nothing else; a test for every hundred,
+// so that one that aborts is nearly named.
+enum { SOAK_STEP = 100 };
+
+static void soak(void **state) {
+    const int *range = *state;
+    for (int seed = range[0]; seed < range[1]; seed++) random_graph_agrees(seed);
+}
+
+static int run_soak(const char *text) {
+    int from, count, used = 0, tests = 0;
+    if (sscanf(text, "%d:%d%n", &from, &count, &used) != 2 || text[used] || from < 0 || count < 1) {
+        fprintf(stderr, "ASSAY_TEST_SEEDS=%s: expected FROM:COUNT\n", text);
+        return 2;
+    }
+    size_t most = (size_t)count / SOAK_STEP + 1;
+    struct CMUnitTest *test = memory_zero(most * sizeof *test);
+    int (*range)[2] = memory_zero(most * sizeof *range);
+    char(*name)[48] = memory_zero(most * sizeof *name);
+    for (int at = from; at < from + count; at += SOAK_STEP, tests++) {
+        range[tests][0] = at;
+        range[tests][1] = at + SOAK_STEP < from + count ? at + SOAK_STEP : from + count;
+        snprintf(name[tests], sizeof *name, "random_graphs_%d_to_%d", at, range[tests][1] - 1);
+        test[tests] = (struct CMUnitTest){.name = name[tests], .test_func = soak, .initial_state = range[tests]};
+    }
+    int failed = _cmocka_run_group_tests("soak", test, (size_t)tests, NULL, NULL);
+    free(test);
+    free(range);
+    free(name);
+    return failed;
+}
+
 int main(void) {
     mallopt(M_PERTURB, 0x80);  // fresh memory holds 3.4e38: nobody reads what was not written and goes unseen
+    const char *seeds = getenv("ASSAY_TEST_SEEDS");
+    if (seeds && *seeds) return run_soak(seeds);
     const struct CMUnitTest inner[] = {
         cmocka_unit_test(every_op_agrees), cmocka_unit_test(every_op_has_the_same_bits), cmocka_unit_test(tiny_networks_agree),
         cmocka_unit_test(clipped_sum_is_one_by_one), cmocka_unit_test(random_graphs_agree), cmocka_unit_test(odd_outputs),
+        cmocka_unit_test(odd_operands), cmocka_unit_test(squared_norms_are_not_negative),
         cmocka_unit_test(rebinding_and_profile),
     };
     const struct CMUnitTest outer[] = {cmocka_unit_test(other_instruction_sets)};

@@ -72,12 +72,13 @@ LDLIBS  := -Wl,--as-needed -ldnnl -lgomp -lopenblas -ljansson -lcurl -lcrypto -l
 LAYERS  := base io engine nn audit chart
 SOURCES := $(wildcard $(LAYERS:%=common/%/*.c))
 # Files named *_isa.c are compiled once per instruction set and chosen at run time. They may fuse multiply and
-# add, and sqrt sets no errno there, so that loops with it become vector code.
+# add (from -O2 on it is done wherever it can be, so never with less), and sqrt sets no errno there, so that loops
+# with it become vector code.
 ISAS         := baseline avx2 avx512
 ISA_baseline :=
 ISA_avx2     := -mavx2 -mfma -mf16c
 ISA_avx512   := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512
-ISA_COMPILE   = $(COMPILE) $(if $(SAN),,-O3) -ffp-contract=fast -fno-math-errno
+ISA_COMPILE   = $(COMPILE) $(if $(SAN),-O2,-O3) -ffp-contract=fast -fno-math-errno
 ISA_SOURCES := $(filter %_isa.c,$(SOURCES))
 OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(ISA_SOURCES),$(SOURCES))) \
            $(foreach isa,$(ISAS),$(ISA_SOURCES:%_isa.c=$(BUILD)/%_$(isa).o))

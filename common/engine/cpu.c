@@ -376,6 +376,8 @@ static void run_gather(const struct cpu *c, const struct instr *i, const struct 
         const int32_t *index = (const int32_t *)at(c, i->in[1], h) + e * row_stride(c, i->in[1]);
         float *y = at(c, i->out, h) + e * out;
         if (!gather) memset(y, 0, (size_t)out * sizeof *y);
+        for (int64_t j = 0; j < rows * some; j++)
+            BUG_IF(index[j] < 0 || index[j] >= wide, "node %d (%s): index %d of %" PRId64, n->id, op_name[n->op], index[j], wide);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t j = 0; j < some; j++)
                 if (gather)

@@ -77,10 +77,10 @@ bool shape_equal(const struct shape *a, const struct shape *b) {
 }
 
 char *shape_text(const struct shape *s, char out[96]) {
-    int used = snprintf(out, 96, "[");
-    for (int i = 0; i < s->rank; i++)
-        used += snprintf(out + used, 96 - (size_t)used, "%s%" PRId64, i ? "," : "", s->dim[i]);
-    snprintf(out + used, 96 - (size_t)used, "]");
+    size_t used = (size_t)snprintf(out, 96, "[");
+    for (int i = 0; i < s->rank && used < 96; i++)  // six sizes beyond 10^14 are cut short
+        used += (size_t)snprintf(out + used, 96 - used, "%s%" PRId64, i ? "," : "", s->dim[i]);
+    if (used < 96) snprintf(out + used, 96 - used, "]");
     return out;
 }
 
@@ -150,13 +150,16 @@ static struct node *intern(struct graph *g, const struct node *want) {
     return n;
 }
 
+static void same_sort(enum op op, const struct node *x, const struct node *y) {
+    BUG_IF(x->batch != y->batch, "%s: node %d (%s) is a %s node and node %d (%s) is not: graph_each is missing", op_name[op],
+           x->id, op_name[x->op], x->batch ? "batch" : "whole", y->id, op_name[y->op]);
+}
+
 static struct node *make(struct graph *g, struct node want, struct node *x, struct node *y) {
     want.in[0] = x;
     want.in[1] = y;
     if (x) want.batch = x->batch;
-    if (x && y && x->batch != y->batch)
-        BUG("%s: node %d (%s) is a %s node and node %d (%s) is not: graph_each is missing", op_name[want.op], x->id,
-            op_name[x->op], x->batch ? "batch" : "whole", y->id, op_name[y->op]);
+    if (x && y) same_sort(want.op, x, y);
     return intern(g, &want);
 }
 
@@ -330,14 +333,20 @@ static struct node *unary(struct graph *g, enum op op, struct node *x, double a)
     return make(g, (struct node){.op = op, .shape = x->shape, .a = a}, x, NULL);
 }
 
-static struct node *binary(struct graph *g, enum op op, struct node *x, struct node *y) {
+// Before anything is simplified: what is wrong is wrong with a constant too.
+static void check_binary(enum op op, const struct node *x, const struct node *y) {
     real_only(op, x);
     real_only(op, y);
+    same_sort(op, x, y);
     if (!shape_equal(&x->shape, &y->shape)) shape_bug(op_name[op], x, &y->shape);
+}
+
+static struct node *binary(struct graph *g, enum op op, struct node *x, struct node *y) {
     return make(g, (struct node){.op = op, .shape = x->shape}, x, y);
 }
 
 struct node *graph_add(struct graph *g, struct node *x, struct node *y) {
+    check_binary(OP_ADD, x, y);
     double a = 0, b = 0;
     bool fx = is_fill(x, &a), fy = is_fill(y, &b);
     if (fx && fy) return graph_fill_like(g, a + b, x);
@@ -348,6 +357,7 @@ struct node *graph_add(struct graph *g, struct node *x, struct node *y) {
 }
 
 struct node *graph_sub(struct graph *g, struct node *x, struct node *y) {
+    check_binary(OP_SUB, x, y);
     double a = 0, b = 0;
     bool fx = is_fill(x, &a), fy = is_fill(y, &b);
     if (fx && fy) return graph_fill_like(g, a - b, x);
@@ -357,6 +367,7 @@ struct node *graph_sub(struct graph *g, struct node *x, struct node *y) {
 }
 
 struct node *graph_mul(struct graph *g, struct node *x, struct node *y) {
+    check_binary(OP_MUL, x, y);
     double a = 0, b = 0;
     bool fx = is_fill(x, &a), fy = is_fill(y, &b);
     if (fx && fy) return graph_fill_like(g, a * b, x);
@@ -367,6 +378,7 @@ struct node *graph_mul(struct graph *g, struct node *x, struct node *y) {
 }
 
 struct node *graph_div(struct graph *g, struct node *x, struct node *y) {
+    check_binary(OP_DIV, x, y);
     double a = 0, b = 0;
     bool fx = is_fill(x, &a), fy = is_fill(y, &b);
     if (fx && fy && b != 0) return graph_fill_like(g, a / b, x);
@@ -448,13 +460,13 @@ struct node *graph_conv_dw(struct graph *g, struct node *x, struct node *dy, str
 }
 
 static struct shape pooled(const struct node *x, int k) {
+    BUG_IF(k > 16, "pooling windows of %d x %d: the index has one byte", k, k);
     BUG_IF(k < 1 || x->shape.rank != 3 || x->shape.dim[1] < k || x->shape.dim[2] < k, "pooling %d x %d of node %d (%s)", k, k, x->id, op_name[x->op]);
     return (struct shape){3, {x->shape.dim[0], x->shape.dim[1] / k, x->shape.dim[2] / k}};
 }
 
 struct node *graph_pool_argmax(struct graph *g, struct node *x, int k) {
     real_only(OP_POOL_ARGMAX, x);
-    BUG_IF(k > 16, "pooling windows of %d x %d: the index has one byte", k, k);
     return make(g, (struct node){.op = OP_POOL_ARGMAX, .stride = k, .shape = pooled(x, k), .index = true}, x, NULL);
 }
 

@@ -156,7 +156,7 @@ static struct node **slot(struct state *s, const struct node *n) {
     return &s->done[n->id];
 }
 
-// The depth of the recursion is the depth of the graph: some hundred ops for the networks here.
+// Inputs first. It is called in the order of ids, so the recursion goes only as deep as what the rules add.
 static struct node *rewrite(struct state *s, struct node *n) {
     if (*slot(s, n)) return *slot(s, n);
     struct node *in[2] = {NULL, NULL};
@@ -175,6 +175,16 @@ static struct node *rewrite(struct state *s, struct node *n) {
 
 void rewrite_all(struct graph *g, struct node *const *from, int count, struct node **to) {
     struct state s = {.g = g};
+    int n = graph_count(g);
+    bool *wanted = memory_zero((size_t)n + 1);
+    for (int i = 0; i < count; i++) wanted[from[i]->id] = true;
+    for (int id = n - 1; id >= 0; id--) {
+        const struct node *node = graph_node(g, id);
+        for (int i = 0; wanted[id] && i < op_inputs[node->op]; i++) wanted[node->in[i]->id] = true;
+    }
+    for (int id = 0; id < n; id++)
+        if (wanted[id]) rewrite(&s, graph_node(g, id));
     for (int i = 0; i < count; i++) to[i] = rewrite(&s, from[i]);
+    free(wanted);
     free(s.done);
 }

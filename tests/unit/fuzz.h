@@ -153,6 +153,24 @@ static inline struct node *fuzz_total(struct graph *g, struct node *const *x, in
     return sum;
 }
 
+// Some nodes, a loss of the last one, and its first and perhaps second derivatives.
+static inline void fuzz_finish(struct fuzz *f) {
+    struct draws *d = &f->s.draws;
+    for (int i = draw_int(d, 1, 3); i > 0; i--) fuzz_output(f, fuzz_pick(f));
+    struct node *x[VARIABLES], *dx[VARIABLES], *ddx[VARIABLES], *last = f->pool[f->count - 1];
+    int reals = subject_reals(&f->s, x);
+    struct node *loss = fuzz_total(f->s.g, &last, 1);
+    fuzz_output(f, loss);
+    grad_of(f->s.g, loss, NULL, x, reals, dx);
+    for (int i = 0; i < reals; i++)
+        if (draw_int(d, 0, 3)) fuzz_output(f, dx[i]);
+    if (draw_bool(d)) {
+        grad_of(f->s.g, fuzz_total(f->s.g, dx, reals), NULL, x, reals, ddx);
+        for (int i = 0; i < reals; i++) fuzz_output(f, ddx[i]);
+    }
+}
+
+// Networks: rank 2, an image now and then.
 static inline struct fuzz fuzz_make(uint64_t seed, int scale) {
     struct fuzz f = {.s = {.g = graph_new(), .draws = {seed}, .batch = true, .scale = scale}};
     struct draws *d = &f.s.draws;
@@ -174,19 +192,170 @@ static inline struct fuzz fuzz_make(uint64_t seed, int scale) {
         if (z && draw_int(d, 0, 3) == 0) z = graph_tanh(f.s.g, z);
         if (z && f.count < POOL) f.pool[f.count++] = z;
     }
-    for (int i = draw_int(d, 1, 3); i > 0; i--) fuzz_output(&f, fuzz_pick(&f));
-    struct node *x[VARIABLES], *dx[VARIABLES], *ddx[VARIABLES], *last = f.pool[f.count - 1];
-    int reals = subject_reals(&f.s, x);
-    struct node *loss = fuzz_total(f.s.g, &last, 1);
-    fuzz_output(&f, loss);
-    grad_of(f.s.g, loss, NULL, x, reals, dx);
-    for (int i = 0; i < reals; i++)
-        if (draw_int(d, 0, 3)) fuzz_output(&f, dx[i]);
-    if (draw_bool(d)) {
-        grad_of(f.s.g, fuzz_total(f.s.g, dx, reals), NULL, x, reals, ddx);
-        for (int i = 0; i < reals; i++) fuzz_output(&f, ddx[i]);
-    }
+    fuzz_finish(&f);
     return f;
+}
+
+// ---- tensors: any rank, and every op that looks at layouts
+
+static inline struct shape fuzz_regrouped(struct fuzz *f, struct shape s) {
+    struct shape to = {.rank = draw_int(&f->s.draws, 1, 4), .dim = {1, 1, 1, 1}};
+    for (int i = 0, at = 0; i < s.rank; i++) {  // the same factors, grouped otherwise
+        while (at + 1 < to.rank && draw_bool(&f->s.draws)) at++;
+        int64_t rest = s.dim[i];
+        for (int64_t k = 2; k <= rest; k++)
+            while (rest % k == 0) {
+                to.dim[at] *= k;
+                rest /= k;
+                if (at + 1 < to.rank && draw_int(&f->s.draws, 0, 3) == 0) at++;
+            }
+    }
+    return to;
+}
+
+static inline struct node *fuzz_view(struct fuzz *f, struct node *x) {
+    struct graph *g = f->s.g;
+    struct draws *d = &f->s.draws;
+    int perm[GRAPH_RANK_MAX] = {0, 1, 2, 3}, rank = x->shape.rank, axis = draw_int(d, 0, rank - 1), from;
+    switch (draw_int(d, 0, x->index ? 3 : 4)) {
+    case 0: return graph_reshape(g, x, fuzz_regrouped(f, x->shape));
+    case 1:  // around
+        for (int i = 0, by = draw_int(d, 1, 3); i < rank; i++) perm[i] = (i + by) % rank;
+        return graph_transpose(g, x, perm);
+    case 2:
+        for (int i = rank - 1, j, swap; i > 0; i--) j = draw_int(d, 0, i), swap = perm[i], perm[i] = perm[j], perm[j] = swap;
+        return graph_transpose(g, x, perm);
+    case 3:
+        from = draw_int(d, 0, (int)x->shape.dim[axis] - 1);
+        return graph_slice(g, x, axis, from, draw_int(d, 1, (int)x->shape.dim[axis] - from));
+    default:
+        from = draw_int(d, 0, 2);
+        return graph_pad(g, x, axis, from, from + x->shape.dim[axis] + draw_int(d, 0, 2));
+    }
+}
+
+// Operands of one shape: another node where it can be broadcast, else an input or x's own mean.
+static inline struct node *fuzz_elementwise(struct fuzz *f, struct node *x, struct node *y) {
+    struct graph *g = f->s.g;
+    struct shape s = x->shape;
+    bool fits = y->shape.rank == s.rank;
+    for (int i = 0; i < s.rank && fits; i++) {
+        fits = s.dim[i] == 1 || y->shape.dim[i] == 1 || s.dim[i] == y->shape.dim[i];
+        if (s.dim[i] == 1) s.dim[i] = y->shape.dim[i];
+    }
+    if (!fits || shape_count(&s) > 200) {
+        s = x->shape;
+        y = draw_bool(&f->s.draws) ? fuzz_input(f, subject_shrunk(&f->s, s)) : fuzz_mean(g, x, subject_shrunk(&f->s, s));
+        if (draw_bool(&f->s.draws)) y = graph_tanh(g, y);
+    }
+    x = graph_broadcast(g, x, s);
+    y = graph_broadcast(g, y, s);
+    switch (draw_int(&f->s.draws, 0, 3)) {
+    case 0: return graph_add(g, x, y);
+    case 1: return graph_sub(g, y, x);
+    case 2: return graph_mul(g, x, y);
+    default: return graph_div(g, x, fuzz_positive(g, y));
+    }
+}
+
+static inline struct node *fuzz_product(struct fuzz *f, struct node *x) {
+    struct shape s = x->shape;
+    int r = s.rank;
+    if (r < 2) return NULL;
+    bool ta = draw_bool(&f->s.draws), tb = draw_bool(&f->s.draws);
+    int64_t k = s.dim[r - 1 - ta], n = subject_dim(&f->s);
+    s.dim[r - 2] = tb ? n : k;
+    s.dim[r - 1] = tb ? k : n;
+    struct node *y = draw_int(&f->s.draws, 0, 3) ? fuzz_input(f, s) : x;
+    if (y == x) tb = !ta;
+    return graph_scale(f->s.g, graph_matmul(f->s.g, x, y, ta, tb), 1 / sqrt((double)k));
+}
+
+// Convolution in its three forms, and pooling: of what has rank 3.
+static inline struct node *fuzz_spatial(struct fuzz *f, struct node *x) {
+    struct graph *g = f->s.g;
+    struct draws *d = &f->s.draws;
+    if (x->shape.rank != 3) return NULL;
+    int c = (int)x->shape.dim[0], h = (int)x->shape.dim[1], w = (int)x->shape.dim[2], o = draw_int(d, 1, 4), k = draw_int(d, 1, 3);
+    if (draw_bool(d)) {
+        if (h < 2 || w < 2) return NULL;
+        struct node *index = graph_pool_argmax(g, x, 2);
+        if (draw_bool(d)) return graph_pool_gather(g, draw_bool(d) ? x : graph_tanh(g, x), index, 2);
+        index = fuzz_view(f, index);  // into rows of at least 4 numbers
+        struct shape row = index->shape;
+        row.dim[row.rank - 1] = 4 + draw_int(d, 0, 2);
+        return graph_gather(g, fuzz_input(f, row), index);
+    }
+    int stride = draw_int(d, 1, 2), padding = draw_int(d, 0, k / 2);
+    if (h + 2 * padding < k || w + 2 * padding < k) return NULL;
+    double scale = 1 / sqrt((double)(c * k * k));
+    struct shape y = shape_of(3, o, (h + 2 * padding - k) / stride + 1, (w + 2 * padding - k) / stride + 1);
+    if (draw_int(d, 0, 2) == 0)
+        return graph_scale(g, graph_conv_dw(g, x, fuzz_input(f, y), shape_of(4, o, c, k, k), stride, padding), scale);
+    struct node *z = graph_conv(g, x, fuzz_input(f, shape_of(4, o, c, k, k)), stride, padding);
+    if (draw_bool(d)) z = graph_add(g, z, graph_broadcast(g, fuzz_input(f, shape_of(3, o, 1, 1)), z->shape));
+    return graph_scale(g, draw_bool(d) ? graph_relu(g, z) : z, scale);
+}
+
+static inline struct node *fuzz_indexed(struct fuzz *f, struct node *x) {
+    struct graph *g = f->s.g;
+    struct shape s = x->shape;
+    int64_t n = s.dim[s.rank - 1], m = draw_int(&f->s.draws, 1, 3);
+    switch (draw_int(&f->s.draws, 0, 3)) {
+    case 0: s.dim[s.rank - 1] = m; return graph_gather(g, x, subject_input(&f->s, CHOICE, n, s));
+    case 1: return graph_scatter(g, x, subject_input(&f->s, CHOICE, m, s), m);
+    case 2: return graph_softmax(g, x);
+    default: {
+        struct node *key = subject_input(&f->s, COUNTER, 0, shape_of(1, 3));
+        return graph_mul(g, x, graph_uniform(g, rng_stream(draw(&f->s.draws), "test/mask"), key, s));
+    }
+    }
+}
+
+static inline struct fuzz fuzz_tensors(uint64_t seed) {
+    struct fuzz f = {.s = {.g = graph_new(), .draws = {~seed}, .batch = true, .scale = 4}};
+    struct draws *d = &f.s.draws;
+    f.pool[f.count++] = subject_variable(&f.s, true, ANY, 0, subject_shape(&f.s, 1, 4));
+    f.pool[f.count++] = subject_variable(&f.s, true, ANY, 0, shape_of(3, draw_int(d, 1, 3), draw_int(d, 2, 5), draw_int(d, 2, 5)));
+    for (int step = draw_int(d, 4, 16); step > 0; step--) {
+        struct node *x = fuzz_pick(&f), *z = NULL;
+        if (shape_count(&x->shape) > 150 || f.s.variables > VARIABLES - 10) continue;
+        switch (draw_int(d, 0, 9)) {
+        case 0: case 1: z = fuzz_unary(&f, x); break;
+        case 2: case 3: z = fuzz_elementwise(&f, x, fuzz_pick(&f)); break;
+        case 4: z = fuzz_product(&f, x); break;
+        case 5: case 6: z = fuzz_spatial(&f, x); break;
+        case 7: z = fuzz_indexed(&f, x); break;
+        case 8: z = fuzz_mean(f.s.g, x, subject_shrunk(&f.s, x->shape)); break;
+        default: z = graph_each(f.s.g, graph_scale(f.s.g, graph_sum_examples(f.s.g, x), .1));
+        }
+        if (z && draw_bool(d)) z = fuzz_view(&f, z);
+        if (z && f.count < POOL) f.pool[f.count++] = z;
+    }
+    fuzz_finish(&f);
+    return f;
+}
+
+// ---- how exact a result can be
+
+// The outputs again, with an error of up to one unit of float32 in every input and behind every op that rounds:
+// what that does to a result is what rounding may do. The errors are draws; `key` [3], one per example, and
+// `whole_key` choose them.
+static inline void fuzz_shaken(struct fuzz *f, struct node *key, struct node *whole_key, struct node **out) {
+    struct graph *g = f->s.g;
+    int count = graph_count(g);
+    struct node **now = memory_zero((size_t)count * sizeof *now);
+    for (int id = 0; id < count; id++) {
+        const struct node *n = graph_node(g, id);
+        now[id] = graph_again(g, n, n->in[0] ? now[n->in[0]->id] : NULL, n->in[1] ? now[n->in[1]->id] : NULL);
+        bool rounds = n->op == OP_INPUT || n->op == OP_SUM || n->op == OP_SUM_EXAMPLES || n->op == OP_SCATTER ||
+                      (n->op >= OP_ADD && n->op <= OP_ERF && n->op != OP_NEG) || (n->op >= OP_MATMUL && n->op <= OP_CONV_DW);
+        if (!rounds || n->index) continue;
+        struct node *u = graph_uniform(g, rng_stream((uint64_t)id, "test/shake"), n->batch ? key : whole_key, n->shape);
+        now[id] = graph_mul(g, now[id], graph_shift(g, graph_scale(g, u, 2 * FLT_EPSILON), 1 - (double)FLT_EPSILON));
+    }
+    for (int i = 0; i < f->outputs; i++) out[i] = now[f->output[i]->id];
+    free(now);
 }
 
 // Where a step, a sign or a maximum hangs on the last bits, float and double may rightly differ: whether

@@ -246,54 +246,60 @@ static void clipped_sum_is_one_by_one(void **state) {
 // ---- random graphs
 
 // Returns whether the graph's values could be compared.
-static bool random_graph_agrees(int seed) {
-    struct fuzz f = fuzz_make((uint64_t)seed, seed % 8 == 7 ? 30 : 5);
+static bool random_graph_agrees(struct fuzz f, const char *what, int seed) {
     int64_t examples = seed % 64 == 9 ? 530 : sizes[seed / 8 % SIZES];  // 530: two rounds of 64 shards
-    double *value[VARIABLES], *want[VARIABLES], *got[VARIABLES], *swayed[VARIABLES], *near[VARIABLES];
+    double *value[VARIABLES], *want[VARIABLES], *got[VARIABLES], *swayed[VARIABLES];
     values_new(&f.s, examples, false, value);
     struct runner ref = runner_open("ref", 0, f.s.g, f.output, f.outputs), cpu = runner_open("cpu", 2, f.s.g, f.output, f.outputs);
     runner_run(&ref, &f.s, examples, value, want);
     runner_run(&cpu, &f.s, examples, value, got);
-    bool compared = !fuzz_on_edge(&f, examples, value, 1e-5);
-    if (compared) {
-        // how much an error of one unit in every input moves the results: two random ones
-        double sway[VARIABLES] = {0};
-        for (int k = 0; k < 2; k++) {
-            for (int i = 0; i < f.s.variables; i++) {
-                const struct node *n = f.s.variable[i].node;
-                near[i] = memory_zero((size_t)(node_count(n, examples) + 1) * sizeof **near);
-                for (int64_t j = 0; j < node_count(n, examples); j++)
-                    near[i][j] = value[i][j] * (n->index ? 1 : 1 + (draw_bool(&f.s.draws) ? 1 : -1) * (double)FLT_EPSILON);
-            }
-            runner_run(&ref, &f.s, examples, near, swayed);
-            for (int i = 0; i < f.outputs; i++)
-                for (int64_t j = 0; j < node_count(f.output[i], examples); j++) sway[i] = fmax(sway[i], fabs(swayed[i][j] - want[i][j]));
-            values_free(near, f.s.variables);
-            values_free(swayed, f.outputs);
-        }
-        for (int i = 0; i < f.outputs; i++) assert_close(got[i], want[i], f.output[i], examples, sway[i], "random graph", seed);
-    }
     runner_close(&ref);
     runner_close(&cpu);
+    bool compared = !fuzz_on_edge(&f, examples, value, 1e-5);
+    if (compared) {
+        struct subject shaking = f.s;  // with the keys as two more variables
+        struct node *key = subject_variable(&shaking, true, COUNTER, 0, shape_of(1, 3)), *shaken[VARIABLES];
+        struct node *whole_key = subject_variable(&shaking, false, COUNTER, 0, shape_of(1, 3));
+        double sway[VARIABLES] = {0}, *drawn[VARIABLES];
+        fuzz_shaken(&f, key, whole_key, shaken);
+        ref = runner_open("ref", 0, f.s.g, shaken, f.outputs);
+        for (int k = 0; k < 2; k++) {
+            values_new(&shaking, examples, false, drawn);
+            for (int i = 0; i < f.s.variables; i++)
+                memcpy(drawn[i], value[i], (size_t)node_count(f.s.variable[i].node, examples) * sizeof **value);
+            runner_run(&ref, &shaking, examples, drawn, swayed);
+            for (int i = 0; i < f.outputs; i++)
+                for (int64_t j = 0; j < node_count(f.output[i], examples); j++) sway[i] = fmax(sway[i], fabs(swayed[i][j] - want[i][j]));
+            values_free(drawn, shaking.variables);
+            values_free(swayed, f.outputs);
+        }
+        runner_close(&ref);
+        for (int i = 0; i < f.outputs; i++) assert_close(got[i], want[i], f.output[i], examples, sway[i], what, seed);
+    }
     values_free(value, f.s.variables);
     values_free(want, f.outputs);
     values_free(got, f.outputs);
     if (seed % 8 == 0) {
-        check_bits(&f.s, f.output, f.outputs, 25, "random graph", seed);
-        check_rows(&f.s, f.output, f.outputs, "random graph", seed);
+        check_bits(&f.s, f.output, f.outputs, 25, what, seed);
+        check_rows(&f.s, f.output, f.outputs, what, seed);
     }
     graph_free(f.s.g);
     return compared;
 }
+
+static bool random_network_agrees(int seed) {
+    return random_graph_agrees(fuzz_make((uint64_t)seed, seed % 8 == 7 ? 30 : 5), "random network", seed);
+}
+static bool random_tensors_agree(int seed) { return random_graph_agrees(fuzz_tensors((uint64_t)seed), "random tensors", seed); }
 
 // The first ones, and those of thirty thousand that once did not agree.
 static void random_graphs_agree(void **state) {
     (void)state;
     static const int found[] = {2129, 6222, 8035, 11592, 12222, 14348, 17637, 19512, 29348, 29478, 29787};
     int compared = 0;
-    for (size_t i = 0; i < sizeof found / sizeof *found; i++) random_graph_agrees(found[i]);
-    for (int seed = 0; seed < 400; seed++) compared += random_graph_agrees(seed);
-    assert_in_range(compared, 200, 400);
+    for (size_t i = 0; i < sizeof found / sizeof *found; i++) random_network_agrees(found[i]);
+    for (int seed = 0; seed < 400; seed++) compared += random_network_agrees(seed) + random_tensors_agree(seed);
+    assert_in_range(compared, 400, 800);
 }
 
 // ---- and the rest of the contract
@@ -337,6 +343,16 @@ static void odd_operands(void **state) {
     check_values(&s, out, count, 17, false, "odd operands", 0);
     check_bits(&s, out, count, 17, "odd operands", 0);
     graph_free(g);
+}
+
+// A graph as deep as an optimisation unrolled into it.
+static void deep_graphs(void **state) {
+    (void)state;
+    struct subject s = {.g = graph_new(), .draws = {12}};
+    struct node *x = subject_variable(&s, true, ANY, 0, shape_of(1, 3)), *y = x;
+    for (int i = 0; i < 100000; i++) y = graph_scale(s.g, graph_add(s.g, y, x), .5);
+    check_values(&s, &y, 1, 9, false, "deep graph", 0);
+    graph_free(s.g);
 }
 
 // |A' B|^2 where the rows of A' B cancel: whoever takes the root must not get NaN.
@@ -428,7 +444,7 @@ enum { SOAK_STEP = 100 };
 
 static void soak(void **state) {
     const int *range = *state;
-    for (int seed = range[0]; seed < range[1]; seed++) random_graph_agrees(seed);
+    for (int seed = range[0]; seed < range[1]; seed++) random_network_agrees(seed), random_tensors_agree(seed);
 }
 
 static int run_soak(const char *text) {
@@ -461,7 +477,7 @@ int main(void) {
     const struct CMUnitTest inner[] = {
         cmocka_unit_test(every_op_agrees), cmocka_unit_test(every_op_has_the_same_bits), cmocka_unit_test(tiny_networks_agree),
         cmocka_unit_test(clipped_sum_is_one_by_one), cmocka_unit_test(random_graphs_agree), cmocka_unit_test(odd_outputs),
-        cmocka_unit_test(odd_operands), cmocka_unit_test(squared_norms_are_not_negative),
+        cmocka_unit_test(odd_operands), cmocka_unit_test(deep_graphs), cmocka_unit_test(squared_norms_are_not_negative),
         cmocka_unit_test(rebinding_and_profile),
     };
     const struct CMUnitTest outer[] = {cmocka_unit_test(other_instruction_sets)};

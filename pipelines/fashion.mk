@@ -33,7 +33,7 @@ fashion_limit = $(if $(filter synthetic,$(fashion_data)),--count,--limit) $1
 $(call fashion_note,data,$(VERSION) $(fashion_data))
 $(call fashion_note,train-set,$(fashion_train))
 $(call fashion_note,test-set,$(fashion_test))
-$(call fashion_note,train,$(fashion_epochs) $(fashion_seed))
+$(call fashion_note,train,$(fashion_epochs) $(fashion_seed) cosine)
 $(call fashion_note,attack,$(fashion_eps) $(fashion_seed))
 $(call fashion_note,report,$(fashion_archs))
 
@@ -49,7 +49,7 @@ $(fashion)/test-set.st: $(fashion)/settings/data $(fashion)/settings/test-set
 # Each of these uses all processors, so they stand in a row however many jobs make runs.
 define fashion_rules
 $$(fashion)/$(1).st: $$(fashion)/train-set.st $$(fashion)/test-set.st $$(fashion)/settings/train | all $(2)
-	$$(BIN)/trainclf -i $$(fashion)/train-set.st --test $$(fashion)/test-set.st --arch $(1) --epochs $$(fashion_epochs) \
+	$$(BIN)/trainclf -i $$(fashion)/train-set.st --test $$(fashion)/test-set.st --arch $(1) --epochs $$(fashion_epochs) --schedule cosine \
 	    --seed $$(fashion_seed) --threads $$(fashion_threads) -o $$@
 $$(fashion)/attack-$(1).st: $$(fashion)/$(1).st $$(fashion)/test-set.st $$(fashion)/settings/attack | all
 	$$(BIN)/attack $$(fashion)/$(1).st -i $$(fashion)/test-set.st --method clean,noise,fgsm,pgd --eps $$(fashion_eps) \

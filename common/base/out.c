@@ -124,6 +124,11 @@ void out_interrupted(void)
 
 // --- opening ---
 
+static bool is_standard(const char *path)
+{
+    return path == NULL || strcmp(path, "-") == 0;
+}
+
 static bool system_error(struct error *e, const struct out *o, const char *what, int number)
 {
     return error_set(e, EXIT_SYSTEM, "%s: %s%s", o->name, what, strerror(number));
@@ -157,6 +162,13 @@ static char *follow(const char *path)
     return NULL;
 }
 
+// With its last slash; 0 when the path is a bare name.
+static int directory_length(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? (int)(slash - path + 1) : 0;
+}
+
 static bool open_straight(struct out *o, const char *path, struct error *e)
 {
     o->file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
@@ -166,12 +178,7 @@ static bool open_straight(struct out *o, const char *path, struct error *e)
 static bool open_part(struct out *o, const struct stat *old, struct error *e)
 {
     static atomic_int number;
-    if (old && faccessat(AT_FDCWD, o->path, W_OK, AT_EACCESS) != 0)
-        return system_error(e, o, "cannot write: ", errno);
-    const char *slash = strrchr(o->path, '/');
-    int directory = slash ? (int)(slash - o->path + 1) : 0;
-    if (slash ? slash[1] == '\0' : o->path[0] == '\0')
-        return system_error(e, o, "cannot create: ", EISDIR);
+    int directory = directory_length(o->path);
     do {
         free(o->part);
         o->part = NULL;
@@ -204,21 +211,36 @@ static bool open_part(struct out *o, const struct stat *old, struct error *e)
     return true;
 }
 
-static bool open_file(struct out *o, const char *path, struct error *e)
+// What is at `path` now. Where the output would take a name of its own o->path is that name; it stays NULL for what is
+// written straight through.
+static bool destination(struct out *o, const char *path, struct stat *old, bool *exists, struct error *e)
 {
-    struct stat old;
-    bool exists = stat(path, &old) == 0;
-    if (!exists && errno != ENOENT)
+    *exists = stat(path, old) == 0;
+    if (!*exists && errno != ENOENT)
         return system_error(e, o, "cannot open: ", errno);
-    if (exists && S_ISDIR(old.st_mode))
+    if (*exists && S_ISDIR(old->st_mode))
         return system_error(e, o, "cannot open: ", EISDIR);
-    if (exists && !S_ISREG(old.st_mode))
-        return open_straight(o, path, e);
+    if (*exists && !S_ISREG(old->st_mode))
+        return true;
     errno = 0;
     o->path = follow(path);
     if (o->path == NULL)
-        return errno ? system_error(e, o, "cannot open: ", errno) : open_straight(o, path, e);
-    return open_part(o, exists ? &old : NULL, e);
+        return errno == 0 || system_error(e, o, "cannot open: ", errno);
+    if (*exists && faccessat(AT_FDCWD, o->path, W_OK, AT_EACCESS) != 0)
+        return system_error(e, o, "cannot write: ", errno);
+    const char *slash = strrchr(o->path, '/');
+    if (slash ? slash[1] == '\0' : o->path[0] == '\0')
+        return system_error(e, o, "cannot create: ", EISDIR);
+    return true;
+}
+
+static bool open_file(struct out *o, const char *path, struct error *e)
+{
+    struct stat old;
+    bool exists;
+    if (!destination(o, path, &old, &exists, e))
+        return false;
+    return o->path ? open_part(o, exists ? &old : NULL, e) : open_straight(o, path, e);
 }
 
 // Takes the temporary name out of the table; false when a signal handler was faster.
@@ -238,30 +260,74 @@ static void out_free(struct out *o)
     free(o);
 }
 
-struct out *out_open(const char *path, bool binary, struct error *e)
+static struct out *out_new(const char *path, struct error *e)
 {
-    bool standard = path == NULL || strcmp(path, "-") == 0;
     struct out *o = memory_take(sizeof *o);
     *o = (struct out){.file = -1, .slot = -1};
-    o->name = strdup(standard ? "standard output" : path);
-    if (o->name == NULL) {
-        error_set(e, EXIT_SYSTEM, "out of memory");
-        out_free(o);
+    o->name = strdup(is_standard(path) ? "standard output" : path);
+    if (o->name)
+        return o;
+    error_set(e, EXIT_SYSTEM, "out of memory");
+    out_free(o);
+    return NULL;
+}
+
+static bool no_terminal(const struct out *o, int file, struct error *e)
+{
+    return !isatty(file) ||
+           error_set(e, EXIT_USAGE, "%s: not writing binary data to a terminal; give a file or a pipe", o->name);
+}
+
+struct out *out_open(const char *path, bool binary, struct error *e)
+{
+    struct out *o = out_new(path, e);
+    if (o == NULL)
         return NULL;
-    }
-    if (standard) {
+    bool ok = true;
+    if (is_standard(path)) {
         fflush(stdout);
         o->file = STDOUT_FILENO;
-    } else if (!open_file(o, path, e)) {
-        out_free(o);
-        return NULL;
+    } else {
+        ok = open_file(o, path, e);
     }
-    if (binary && o->slot < 0 && isatty(o->file)) {
-        error_set(e, EXIT_USAGE, "%s: not writing binary data to a terminal; give a file or a pipe", o->name);
-        out_free(o);
-        return NULL;
+    if (ok && (!binary || o->slot >= 0 || no_terminal(o, o->file, e)))
+        return o;
+    out_free(o);
+    return NULL;
+}
+
+// Only a character device is opened to look at it: opening a FIFO would wait for its reader.
+static bool check_file(struct out *o, const char *path, bool binary, struct error *e)
+{
+    struct stat old;
+    bool exists;
+    if (!destination(o, path, &old, &exists, e))
+        return false;
+    if (o->path) {
+        int length = directory_length(o->path);
+        char *directory = length ? strndup(o->path, (size_t)length) : strdup(".");
+        if (directory == NULL)
+            return system_error(e, o, "", ENOMEM);
+        bool ok = faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) == 0;
+        int number = errno;
+        free(directory);
+        return ok || system_error(e, o, "cannot create: ", number);
     }
-    return o;
+    if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0)
+        return system_error(e, o, "cannot open: ", errno);
+    if (binary && S_ISCHR(old.st_mode))
+        o->file = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    return o->file < 0 || no_terminal(o, o->file, e);
+}
+
+bool out_check(const char *path, bool binary, struct error *e)
+{
+    struct out *o = out_new(path, e);
+    if (o == NULL)
+        return false;
+    bool ok = is_standard(path) ? !binary || no_terminal(o, STDOUT_FILENO, e) : check_file(o, path, binary, e);
+    out_free(o);
+    return ok;
 }
 
 // --- writing ---

@@ -18,6 +18,10 @@ bool out_print(struct out *o, struct error *e, const char *format, ...) __attrib
 bool out_close(struct out *o, struct error *e);  // publishes; frees o whatever happens
 void out_drop(struct out *o);                    // removes; frees o
 
+// Whether out_open(path, binary) would go well now, told as it would tell it, with nothing opened for writing and
+// nothing created: for before long work, since an output that cannot be written then costs the work.
+bool out_check(const char *path, bool binary, struct error *e);
+
 // Set by SIGINT and SIGTERM once out_graceful(true) was called: long work polls it, saves a checkpoint and ends
 // through out_interrupted(). Without out_graceful a signal removes unfinished outputs and ends the program
 // with 128 + signal at once.

@@ -169,6 +169,63 @@ static void refuse(const char *path, const char *why)
     struct out *o = out_open(path, true, &e);
     if (o || e.status != EXIT_SYSTEM || !strstr(e.text, why) || strncmp(e.text, path, strlen(path)) != 0)
         fail_msg("%s: '%s'", path, e.text);
+    struct error told = {0};
+    if (out_check(path, true, &told) || told.status != e.status || strcmp(told.text, e.text) != 0)
+        fail_msg("%s: '%s' when checked, '%s' when opened", path, told.text, e.text);
+}
+
+static void test_check_touches_nothing(void **state)
+{
+    (void)state;
+    struct error e = {0};
+    put("a", "kept");
+    assert_int_equal(mkfifo("fifo", 0600), 0);  // without a reader: opening it would wait
+    assert_int_equal(mkdir("shut", 0500), 0);
+    assert_int_equal(symlink("later", "link"), 0);
+    const char *good[] = {"a", "new", "./new", "fifo", "link", "/dev/null", "/dev/full"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!out_check(good[i], true, &e))
+            fail_msg("%s: %s", good[i], e.text);
+    assert_int_equal(files(), 4);
+    struct stat s;
+    assert_true(stat("a", &s) == 0 && s.st_size == 4);
+
+    bool root = geteuid() == 0;  // whom no mode stops
+    if (root)
+        assert_true(chmod(".", 0755) == 0 && chown("shut", 65534, 0) == 0 && seteuid(65534) == 0);
+    bool fine = out_check("shut/a", true, &e);
+    if (root)
+        assert_int_equal(seteuid(0), 0);
+    assert_false(fine);
+    assert_int_equal(e.status, EXIT_SYSTEM);
+    assert_non_null(strstr(e.text, "shut/a: cannot create: Permission denied"));
+}
+
+static void test_no_binary_to_a_terminal(void **state)
+{
+    (void)state;
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    char *name = terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0 ? ptsname(terminal) : NULL;
+    if (!name)
+        skip();
+    struct error opened = {0}, checked = {0};
+    assert_null(out_open(name, true, &opened));
+    assert_false(out_check(name, true, &checked));
+    assert_int_equal(checked.status, EXIT_USAGE);
+    assert_string_equal(checked.text, opened.text);
+    assert_true(out_check(name, false, &checked));
+
+    int side = open(name, O_WRONLY | O_NOCTTY), kept = dup(STDOUT_FILENO);
+    fflush(stdout);
+    dup2(side, STDOUT_FILENO);
+    checked = (struct error){0};
+    bool binary = out_check(NULL, true, &checked), text = out_check("-", false, &opened);
+    dup2(kept, STDOUT_FILENO);
+    close(kept);
+    close(side);
+    close(terminal);
+    assert_true(text && !binary);
+    assert_int_equal(checked.status, EXIT_USAGE);
 }
 
 static void test_cannot_open(void **state)
@@ -464,7 +521,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, NULL, clear)
     const struct CMUnitTest tests[] = {
         TEST(test_whole_or_not_at_all), TEST(test_large_and_small_pieces), TEST(test_modes_and_links),
-        TEST(test_cannot_open), TEST(test_devices), TEST(test_no_end_leaves_anything),
+        TEST(test_cannot_open), TEST(test_check_touches_nothing),
+        TEST(test_no_binary_to_a_terminal), TEST(test_devices), TEST(test_no_end_leaves_anything),
         TEST(test_a_child_does_not_remove_its_parents_file), TEST(test_no_room), TEST(test_closed_pipe_is_quiet),
         TEST(test_another_broken_pipe_is_an_error_there), TEST(test_closed_standard_output), TEST(test_lines),
     };

@@ -60,6 +60,11 @@ void record_rate(json_t *record, const char *path, long k, long n)
     record_set(record, sibling, json_pack("[f, f]", i.low, i.high));
 }
 
+json_t *record_seed(uint64_t seed)
+{
+    return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%llu", (unsigned long long)seed);
+}
+
 void record_note(json_t *record, const char *format, ...)
 {
     char *text;

@@ -19,6 +19,8 @@ void record_int(json_t *record, const char *path, int64_t value);
 void record_text(json_t *record, const char *path, const char *value);
 // A rate k / n with its Clopper-Pearson interval as the sibling PATH_interval.
 void record_rate(json_t *record, const char *path, long k, long n);
+// A seed as a value: an integer as far as JSON has them (2^63 - 1), decimal text beyond. A new reference.
+json_t *record_seed(uint64_t seed);
 void record_note(json_t *record, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 json_t *record_get(const json_t *record, const char *path);  // borrowed; NULL where absent; "a.1" indexes arrays

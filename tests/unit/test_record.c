@@ -125,11 +125,23 @@ static void parsing(void **state)
     free(deep);
 }
 
+static void seeds(void **state)
+{
+    (void)state;
+    json_t *list = json_array();
+    json_array_append_new(list, record_seed(0));
+    json_array_append_new(list, record_seed(INT64_MAX));
+    json_array_append_new(list, record_seed((uint64_t)INT64_MAX + 1));
+    json_array_append_new(list, record_seed(UINT64_MAX));
+    assert_text(list, "[0,9223372036854775807,\"9223372036854775808\",\"18446744073709551615\"]");
+    json_decref(list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(paths), cmocka_unit_test(rates),   cmocka_unit_test(epsilons),
-        cmocka_unit_test(dumps), cmocka_unit_test(parsing),
+        cmocka_unit_test(dumps), cmocka_unit_test(parsing), cmocka_unit_test(seeds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,10 @@
 // attack: evaluates a classifier on labelled images, as they are and under attack.
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../common/audit/pgd.h"
@@ -36,7 +38,7 @@ static struct opt opts[] = {
     {"step", 0, OPT_REAL, &o.step, "R", "length of a step of pgd; the larger of 1e-3 and eps/6 without it", NULL, 1e-9, 1e6, false},
     {"restarts", 0, OPT_INT, &o.restarts, "N", "starts of pgd, of which the worst counts", NULL, 1, 1e6, false},
     {"draws", 0, OPT_INT, &o.draws, "N", "draws of noise, of which the worst counts", NULL, 1, 1e6, false},
-    {"loss", 0, OPT_CHOICE, &o.loss, "NAME", "what fgsm and pgd climb: cross-entropy or the margin", "ce|margin", 0, 0, false},
+    {"loss", 0, OPT_CHOICE, &o.loss, "NAME", "what fgsm and pgd climb", "ce|margin", 0, 0, false},
     {"limit", 'n', OPT_INT, &o.limit, "N", "the first N images; 0: all", NULL, 0, 1e12, false},
     {"keep", 'k', OPT_TEXT, &o.keep, "N", "store adversarial images of the first N examples, or of all", NULL, 0, 0, false},
     {"rows", 0, OPT_FILE, &o.rows, "FILE", "a line per example and attack, separated by tabs", NULL, 0, 0, false},
@@ -80,6 +82,19 @@ static bool attacks(void) { return wanted("noise") || wanted("fgsm") || wanted("
 
 static bool is_stdout(const char *path) { return path && !strcmp(path, "-"); }
 
+// Both would end in one regular file, and the last one written would be all that is left.
+static bool same_file(const char *a, const char *b) {
+    struct stat first, second;
+    if (!a || !b || is_stdout(a) || is_stdout(b)) return false;
+    if (stat(a, &first)) return !strcmp(a, b);
+    return !stat(b, &second) && S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
+}
+
+// Whether the blob of the result is written at all: not where only the record, a table or a picture is asked for, or where a
+// terminal would get it.
+static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdout(o.rows) || is_stdout(o.png)); }
+
 static int64_t kept(void) {
     int64_t n;
     if (!strcmp(o.keep, "all")) return -1;
@@ -90,9 +105,11 @@ static int64_t kept(void) {
 static void check(struct gate *gate) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
-    bool blob = is_stdout(o.output) || (!o.output && !o.json && !isatty(STDOUT_FILENO));
+    bool blob = is_stdout(o.output) || (!o.output && !o.json && !bare());
     if (blob + o.json + is_stdout(o.rows) + is_stdout(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
+    if (same_file(o.output, o.rows) || same_file(o.output, o.png) || same_file(o.rows, o.png))
+        msg_usage("-o, --rows and --png need files of their own");
     kept();
     if (!strcmp(o.norm, "l2") && attacks() && !opt_given(&program, "eps")) msg_usage("--norm l2 needs --eps");
     for (int i = 0; i < o.eps.count; i++)
@@ -111,6 +128,10 @@ static void check(struct gate *gate) {
     if (o.explain && !wanted("fgsm") && !wanted("pgd")) msg_usage("--explain prints a gradient's plan, and --method names none that has one");
     gate->count = 0;
     if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
+    if (o.explain) return;  // writes none of these
+    bool fine = (!wants_blob() || out_check(o.output, true, &e)) && (!o.rows || out_check(o.rows, false, &e)) &&
+                (!o.png || out_check(o.png, true, &e));
+    if (!fine) msg_fail(&e);
 }
 
 static struct pgd method_of(const char *name, double eps) {
@@ -135,8 +156,7 @@ static json_t *settings(const struct attack *a) {
     json_object_set_new(c, "eps", list = json_array());
     for (int i = 0; i < o.eps.count; i++) json_array_append_new(list, json_real(o.eps.value[i]));
     TEXT("norm", o.norm);
-    // An integer as far as JSON has them; a seed beyond is text.
-    json_object_set_new(c, "seed", o.seed <= INT64_MAX ? json_integer((json_int_t)o.seed) : json_sprintf("%llu", (unsigned long long)o.seed));
+    json_object_set_new(c, "seed", record_seed(o.seed));
     if (wanted("noise")) INT("draws", o.draws);
     json_object_set_new(c, "sanity", json_boolean(!o.no_sanity && (wanted("fgsm") || wanted("pgd"))));
     if (wanted("fgsm") || wanted("pgd")) TEXT("loss", o.loss);
@@ -228,18 +248,12 @@ static bool write_picture(const struct work *w, struct error *e) {
 
 static bool write_all(const struct work *w, struct error *e) {
     blob_set_record(w->b, w->record);
+    if (bare() && !o.rows && !o.png) msg_say("only this summary, since standard output is a terminal; -o FILE keeps the result");
+    // The result first: what was looked at beside it is of no use without it.
+    if (wants_blob() && !blob_write(w->b, o.output, e)) return false;
     if (o.rows && !write_rows(w, e)) return false;
     if (o.png && !write_picture(w, e)) return false;
-    bool bare = !o.output && !o.json && isatty(STDOUT_FILENO);
-    if (bare && !o.rows && !o.png) msg_say("only this summary, since standard output is a terminal; -o FILE keeps the result");
-    bool elsewhere = !o.output && (o.json || bare || is_stdout(o.rows) || is_stdout(o.png));
-    if (!elsewhere && !blob_write(w->b, o.output, e)) return false;
-    if (!o.json) return true;
-    struct out *out = out_open(NULL, false, e);
-    char *text = record_dump(w->record);
-    bool fine = out && out_print(out, e, "%s\n", text) && out_close(out, e);
-    free(text);
-    return fine;
+    return !o.json || record_print(w->record, e);
 }
 
 // What a report names things by, out of an input's own record.
@@ -250,34 +264,41 @@ static void copy_config(json_t *record, const struct blob *from, const char *key
     if (value) record_set(record, path, json_incref(value));
 }
 
+static bool explain(struct attack *a, struct error *e) {
+    if (!attack_slope(a, e)) return false;
+    plan_print(slope_plan(a->slope), stdout);
+    return (fflush(stdout) == 0 && !ferror(stdout)) || error_set(e, EXIT_SYSTEM, "standard output: cannot write: %s", strerror(errno));
+}
+
+static bool measure(struct work *w, const struct model *m, const struct dataset *d, struct error *e) {
+    w->b = blob_new("attack");
+    w->record = record_new();
+    json_t *config = settings(w->a);
+    blob_set_lineage(w->b, "attack", config, (const struct blob *[]){m->blob, d->blob}, 2);
+    json_object_update(json_object_get(w->record, "config"), config);
+    json_decref(config);
+    record_text(w->record, "config.model", m->blob->digest);
+    record_text(w->record, "config.data", d->blob->digest);
+    copy_config(w->record, m->blob, "arch");
+    copy_config(w->record, m->blob, "regime");
+    if (!m->binary) copy_config(w->record, d->blob, "class_names");
+    attack_save_clean(w->a, w->b, w->record);
+    say_rate("clean", w->a->right, w->a->o.count);
+    double start = msg_clock();
+    if (!trust_model(w->a, w->record, e) || !run_methods(w, e)) return false;
+    if (o.profile && w->a->slope) say_profile(w->a, msg_clock() - start);
+    return write_all(w, e);
+}
+
+// The record, for the gate, is the caller's; there is none with --explain.
 static bool run(const struct model *m, const struct dataset *d, struct pool *pool, json_t **record, struct error *e) {
     struct attack_options options = {.device = o.device, .loss = strcmp(o.loss, "margin") ? SLOPE_CE : SLOPE_MARGIN, .seed = o.seed,
                                      .count = o.limit, .batch = o.batch, .keep = kept()};
+    if (o.png && d->channels != 1 && d->channels != 3) return error_set(e, EXIT_INPUT, "--png: images of %d channels cannot be shown", d->channels);
     struct work w = {.a = attack_open(m, d, &options, pool, e)};
     if (!w.a) return false;
-    if (o.png && d->channels != 1 && d->channels != 3) return error_set(e, EXIT_INPUT, "--png: images of %d channels cannot be shown", d->channels);
-    if (o.explain) {
-        if (!attack_slope(w.a, e)) return false;
-        plan_print(slope_plan(w.a->slope), stdout);
-        return fflush(stdout) == 0 || error_set(e, EXIT_SYSTEM, "standard output: write failed");
-    }
-    w.b = blob_new("attack");
-    w.record = *record = record_new();
-    json_t *config = settings(w.a);
-    blob_set_lineage(w.b, "attack", config, (const struct blob *[]){m->blob, d->blob}, 2);
-    json_object_update(json_object_get(w.record, "config"), config);
-    json_decref(config);
-    record_text(w.record, "config.model", m->blob->digest);
-    record_text(w.record, "config.data", d->blob->digest);
-    copy_config(w.record, m->blob, "arch");
-    copy_config(w.record, m->blob, "regime");
-    if (!m->binary) copy_config(w.record, d->blob, "class_names");
-    attack_save_clean(w.a, w.b, w.record);
-    say_rate("clean", w.a->right, w.a->o.count);
-    double start = msg_clock();
-    bool fine = trust_model(w.a, w.record, e) && run_methods(&w, e);
-    if (fine && o.profile && w.a->slope) say_profile(w.a, msg_clock() - start);
-    fine = fine && write_all(&w, e);
+    bool fine = o.explain ? explain(w.a, e) : measure(&w, m, d, e);
+    *record = w.record;
     for (int i = 0; i < w.results; i++) attack_result_free(w.result[i]);
     blob_free(w.b);
     attack_free(w.a);
@@ -294,14 +315,10 @@ int main(int argc, char **argv) {
     struct dataset *d = m ? dataset_open(o.input, &e) : NULL;
     json_t *record = NULL;
     if (!d || !run(m, d, pool, &record, &e)) msg_fail(&e);
-    char why[GATE_TEXT];
-    bool failed = record && gate.count && gate_holds(&gate, record, why, &e);
-    if (e.status) msg_fail(&e);
-    if (failed) msg_warn("--fail-if: %s", why);
+    int status = gate_close(&gate, record);
     json_decref(record);
     dataset_free(d);
     model_free(m);
     pool_free(pool);
-    int status = msg_close();
-    return failed ? EXIT_GATE : status;
+    return status;
 }

@@ -91,6 +91,8 @@ static enum kind check(const struct operands *a)
                                                    : PUBLISHED;
     int wanted = kind == PNG ? 2 : kind == NPY ? 3 : 1;
     bool own = kind == PNG || kind == NPY;
+    for (int i = 1; i < a->count && own; i++)
+        if (strcmp(a->value[i], "-") == 0) msg_usage("%s does not read standard input; ./- names a file called so", set);
     if (a->count != wanted)
         msg_usage("%s takes %d operand%s, %d found", set, wanted - 1, wanted == 2 ? "" : "s", a->count - 1);
     if (kind != SYNTHETIC && (opt_given(&program, "count") || opt_given(&program, "size")))
@@ -171,11 +173,7 @@ static json_t *settings(const struct operands *a, enum kind kind, const struct i
     if (o.subset) json_object_set_new(j, "subset", subset_name(e));
     if (o.per_class) json_object_set_new(j, "per_class", json_integer(o.per_class));
     if (o.limit) json_object_set_new(j, "limit", json_integer(o.limit));
-    // An integer as far as JSON has them; a seed beyond is text.
-    if (kind == SYNTHETIC || o.test_fraction > 0 || o.per_class)
-        json_object_set_new(j, "seed",
-                            o.seed <= INT64_MAX ? json_integer((json_int_t)o.seed)
-                                                : json_sprintf("%llu", (unsigned long long)o.seed));
+    if (kind == SYNTHETIC || o.test_fraction > 0 || o.per_class) json_object_set_new(j, "seed", record_seed(o.seed));
     if (o.unchecked) json_object_set_new(j, "unchecked", json_true());
     if (json_array_size(files)) json_object_set(j, "files", files);
     return j;
@@ -198,6 +196,12 @@ static bool read_images(const struct operands *a, enum kind kind, const struct s
     return published_read(set, o.split, &where, in, files, e);
 }
 
+// A data set goes to standard output unless --json took that.
+static bool wants_set(void)
+{
+    return o.output || !o.json;
+}
+
 static bool write_set(const struct intake *in, const json_t *config, struct error *e)
 {
     const struct dataset *exclude = in->choice.exclude;
@@ -205,13 +209,7 @@ static bool write_set(const struct intake *in, const json_t *config, struct erro
     json_object_update(json_object_get(record, "config"), (json_t *)config);
     struct blob *b = intake_blob(in, record);
     blob_set_lineage(b, "fetch", config, exclude ? (const struct blob *const[]){exclude->blob} : NULL, exclude != NULL);
-    bool good = (o.json && !o.output) || blob_write(b, o.output, e);
-    if (good && o.json) {
-        char *text = record_dump(record);
-        struct out *out = out_open(NULL, false, e);
-        good = out && out_print(out, e, "%s\n", text) && out_close(out, e);
-        free(text);
-    }
+    bool good = (!wants_set() || blob_write(b, o.output, e)) && (!o.json || record_print(record, e));
     blob_free(b);
     json_decref(record);
     return good;
@@ -226,6 +224,7 @@ int main(int argc, char **argv)
     if (o.list) return list(known);
     enum kind kind = check(&a);
     struct synthetic drawn = kind == SYNTHETIC ? drawings() : (struct synthetic){0};
+    if (wants_set() && !out_check(o.output, true, &e)) msg_fail(&e);
     struct dataset *exclude = o.exclude ? dataset_open(o.exclude, &e) : NULL;
     if (e.status) msg_fail(&e);
     struct intake in = {.choice = {.classes = kind == SYNTHETIC ? NULL : o.classes,

@@ -45,12 +45,32 @@ static struct program program = {
     .see_also = "trainclf(1), attack(1), tensor(1), blob(5)",
 };
 
+// The report's directory may have to be made, and those above it too: the first one that is not there counts.
+static bool check_directory(struct error *e) {
+    char path[4200];
+    struct stat there;
+    if (strlen(o.output) >= 4000) return error_set(e, EXIT_USAGE, "%s: too long a name", o.output);
+    snprintf(path, sizeof path, "%s", o.output);
+    for (char *c = path + 1;; c++) {
+        if (*c && *c != '/') continue;
+        char kept = *c;
+        *c = 0;
+        if (stat(path, &there)) return out_check(path, false, e);
+        if (!S_ISDIR(there.st_mode)) return error_set(e, EXIT_SYSTEM, "%s: a directory expected", path);
+        *c = kept;
+        if (!kept) break;
+    }
+    strcat(path, "/report.html");
+    return out_check(path, false, e);
+}
+
 static void check(struct gate *gate) {
     struct error e = {0};
     if (!o.output && !o.json) msg_usage("-o DIR is missing");
     if (o.output && (!*o.output || !strcmp(o.output, "-"))) msg_usage("-o DIR: a report is a directory");
     gate->count = 0;
     if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
+    if (o.output && !check_directory(&e)) msg_fail(&e);
 }
 
 // ---- reading
@@ -74,12 +94,15 @@ static void take_pictures(struct pictures *p, const struct blob *b) {
     }
 }
 
-static bool read_all(const char *path, struct summary *s, struct pictures *p, struct error *e) {
+// Counts in *shown what a report can show.
+static bool read_all(const char *path, struct summary *s, struct pictures *p, int *shown, struct error *e) {
     struct blob_stream *stream = blob_stream_open(path, e);
     struct blob *b;
     while (stream && (b = blob_next(stream, e))) {
+        bool attack = !strcmp(b->kind, "attack");
         summary_add(s, b);
-        if (!strcmp(b->kind, "attack")) take_pictures(p, b);
+        if (attack) take_pictures(p, b);
+        *shown += attack || !strcmp(b->kind, "model");
         blob_free(b);
     }
     blob_stream_close(stream);
@@ -107,14 +130,18 @@ static bool make_directory(const char *path, struct error *e) {
     return true;
 }
 
-static bool write_text(const char *name, const char *text, struct error *e) {
-    char path[4200];
-    snprintf(path, sizeof path, "%s/%s", o.output, name);
+static bool write_to(const char *path, const char *text, struct error *e) {  // NULL: standard output
     struct out *out = out_open(path, false, e);
     if (!out) return false;
     if (out_write(out, text, strlen(text), e)) return out_close(out, e);
     out_drop(out);
     return false;
+}
+
+static bool write_text(const char *name, const char *text, struct error *e) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/%s", o.output, name);
+    return write_to(path, text, e);
 }
 
 static bool load(const char *path, struct chart_bytes *to, struct error *e) {
@@ -170,22 +197,19 @@ static bool write_report(const struct summary *s, const json_t *summary, struct 
     return fine;
 }
 
-static bool print_summary(const json_t *summary, struct error *e) {
-    char *text = summary_dump(summary);
-    struct out *out = out_open(NULL, false, e);
-    bool fine = out && out_print(out, e, "%s", text) && out_close(out, e);
-    free(text);
-    return fine;
-}
-
-// The last thing on standard output; the summary has that place where it is asked for.
+// The last thing on standard output: the summary where it is asked for, else a table and where the page is.
 static bool print_end(const json_t *summary, struct error *e) {
+    if (o.json) {
+        char *text = summary_dump(summary);
+        bool fine = write_to(NULL, text, e);
+        free(text);
+        return fine;
+    }
+    struct arena arena = {0};
     char *table = rows_table(summary);
-    struct out *out = out_open(NULL, false, e);
-    bool fine =
-        out &&
-        out_print(out, e, "%s%s%sreport.html\n", table, o.output, o.output[strlen(o.output) - 1] == '/' ? "" : "/") &&
-        out_close(out, e);
+    const char *slash = o.output[strlen(o.output) - 1] == '/' ? "" : "/";
+    bool fine = write_to(NULL, arena_print(&arena, "%s%s%sreport.html\n", table, o.output, slash), e);
+    arena_free(&arena);
     free(table);
     return fine;
 }
@@ -197,18 +221,16 @@ int main(int argc, char **argv) {
     check(&gate);
     struct summary *s = summary_new(o.title ? o.title : "Utility and robustness");
     struct pictures p = {0};
-    bool fine = operands.count || read_all("-", s, &p, &e);
-    for (int i = 0; i < operands.count && fine; i++) fine = read_all(operands.value[i], s, &p, &e);
+    int shown = 0;
+    bool fine = operands.count || read_all("-", s, &p, &shown, &e);
+    for (int i = 0; i < operands.count && fine; i++) fine = read_all(operands.value[i], s, &p, &shown, &e);
+    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model and no attack among the inputs");
     const json_t *summary = fine ? summary_end(s) : NULL;
-    fine = fine && (!o.output || write_report(s, summary, &p, &e)) && (!o.json || print_summary(summary, &e));
-    char why[GATE_TEXT];
-    bool failed = fine && gate.count && gate_holds(&gate, summary, why, &e);
-    if (!fine || e.status) msg_fail(&e);
-    if (failed) msg_warn("--fail-if: %s", why);
-    int status = msg_close();
-    if (!o.json && !print_end(summary, &e)) msg_fail(&e);
+    fine = fine && (!o.output || write_report(s, summary, &p, &e)) && print_end(summary, &e);
+    if (!fine) msg_fail(&e);
+    int status = gate_close(&gate, summary);
     for (int i = 0; i < p.count; i++) picture_free(p.one[i].montage.picture);
     free(p.one);
     summary_free(s);
-    return failed ? EXIT_GATE : status;
+    return status;
 }

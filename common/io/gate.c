@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/msg.h"
 #include "../base/opt.h"
 #include "record.h"
 
@@ -95,4 +96,14 @@ bool gate_holds(const struct gate *g, const json_t *record, char why[GATE_TEXT],
         holds = true;
     }
     return holds;
+}
+
+int gate_close(const struct gate *g, const json_t *record) {
+    struct error e = {0};
+    char why[GATE_TEXT];
+    bool failed = record && gate_holds(g, record, why, &e);
+    if (e.status) msg_fail(&e);
+    if (failed) msg_warn("--fail-if: %s", why);
+    int status = msg_close();
+    return failed ? EXIT_GATE : status;
 }

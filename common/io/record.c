@@ -10,6 +10,7 @@
 
 #include "../base/arena.h"
 #include "../base/opt.h"
+#include "../base/out.h"
 #include "../base/stats.h"
 
 json_t *record_new(void)
@@ -195,6 +196,19 @@ char *record_dump(const json_t *value)
     write_value(f, value);
     BUG_IF(fclose(f) != 0, "no memory for a record");
     return text;
+}
+
+bool record_print(const json_t *value, struct error *e)
+{
+    char *text = record_dump(value);
+    struct out *out = out_open(NULL, false, e);
+    bool fine = out && out_print(out, e, "%s\n", text);
+    if (fine)
+        fine = out_close(out, e);
+    else
+        out_drop(out);
+    free(text);
+    return fine;
 }
 
 json_t *record_parse(const char *text, size_t length, const char *where, struct error *e)

@@ -33,6 +33,7 @@ char *record_eps_key(double eps, char out[32]);
 const char **record_keys(const json_t *object, size_t *count);
 // Compact, keys sorted, reals by shortest round trip: the same record is the same text. Free with free().
 char *record_dump(const json_t *value);
+bool record_print(const json_t *value, struct error *e);  // that text as a line on standard output: --json
 // Duplicate keys refused, depth bounded by jansson. `where` names the source in the message.
 json_t *record_parse(const char *text, size_t length, const char *where, struct error *e);
 

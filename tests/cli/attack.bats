@@ -136,6 +136,44 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ "$(look "$OUT" 'metrics["robust"]["fgsm"]["eps_0p05"]["accuracy"] <= metrics["robust"]["pgd"]["eps_0p05"]["accuracy"]')" = True ]
 }
 
+@test "an output that cannot be written is known before any work" {
+    # The inputs are not there either: it is the output that is looked at first.
+    for option in -o --rows --png; do
+        run -4 attack nowhere.st -i nowhere.st "$option" "$BATS_TEST_TMPDIR/nodir/file"
+        [[ "$output" == *"nodir/file: cannot create: No such file or directory"* ]]
+        run -4 attack nowhere.st -i nowhere.st "$option" "$BATS_TEST_TMPDIR"
+        [[ "$output" == *"Is a directory"* ]]
+    done
+    run -4 attack "$MODEL" -i "$TEST" -m clean --rows "$BATS_TEST_TMPDIR/keep" -o "$BATS_TEST_TMPDIR/nodir/z"
+    [ ! -e "$BATS_TEST_TMPDIR/keep" ]
+    # What fails only in the end leaves no table of a result that is not there.
+    run -4 attack "$MODEL" -i "$TEST" -m clean --rows "$BATS_TEST_TMPDIR/keep" -o /dev/full
+    [ ! -e "$BATS_TEST_TMPDIR/keep" ]
+}
+
+@test "two outputs of one name are refused" {
+    refuse 2 "files of their own" "$MODEL" -i "$TEST" --rows "$OUT"
+    refuse 2 "files of their own" "$MODEL" -i "$TEST" --png "$OUT"
+    run -2 attack "$MODEL" -i "$TEST" --rows "$OUT" --png "$OUT" --json
+    touch "$BATS_TEST_TMPDIR/there"
+    ln -s there "$BATS_TEST_TMPDIR/link"
+    run -2 attack "$MODEL" -i "$TEST" --rows "$BATS_TEST_TMPDIR/there" -o "$BATS_TEST_TMPDIR/link"
+    [ ! -s "$BATS_TEST_TMPDIR/there" ]
+    run -0 attack "$MODEL" -i "$TEST" -m clean --rows /dev/null -o /dev/null
+}
+
+@test "a seed beyond 63 bits stands in the record as it was given" {
+    attack -q "$MODEL" -i "$TEST" -n 2 -m noise --eps .1 --seed 18446744073709551615 -o "$OUT"
+    [ "$(look "$OUT" '[config["seed"], lineage[-1]["seed"]]')" = "['18446744073709551615', '18446744073709551615']" ]
+}
+
+@test "--explain prints a plan, and a full disk is named" {
+    run -0 attack "$MODEL" -i "$TEST" --explain
+    [ "${#lines[@]}" -gt 5 ]
+    run -4 bash -c "attack '$MODEL' -i '$TEST' --explain > /dev/full"
+    [[ "$output" == *"standard output: cannot write: No space left on device"* ]]
+}
+
 @test "what does not fit is refused by name" {
     refuse 2 "-i DATA is missing" "$MODEL"
     refuse 2 "MODEL" -i "$TEST"

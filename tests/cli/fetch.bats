@@ -238,6 +238,19 @@ END
     refuse 3 "2 labels expected" fetch npy x.npy y.npy -o "$OUT"
 }
 
+@test "an output that cannot be written is known before any work" {
+    unset ASSAY_SOURCES
+    refuse 4 "nodir/x.st: cannot create: No such file or directory" fetch npy nowhere.npy nowhere.npy -o "$BATS_TEST_TMPDIR/nodir/x.st"
+    refuse 4 "Is a directory" fetch npy nowhere.npy nowhere.npy -o "$BATS_TEST_TMPDIR"
+}
+
+@test "arrays and folders are no streams" {
+    unset ASSAY_SOURCES
+    refuse 2 "does not read standard input" fetch npy - y.npy -o "$OUT"
+    refuse 2 "does not read standard input" fetch npy x.npy - -o "$OUT"
+    refuse 2 "does not read standard input" fetch png - -o "$OUT"
+}
+
 @test "a test fraction cuts own images into two splits" {
     unset ASSAY_SOURCES
     cd "$BATS_TEST_TMPDIR"

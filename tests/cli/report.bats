@@ -144,13 +144,18 @@ END_OF_PYTHON
     check_page "$OUT/report.html"
     rm -r "$OUT"
     make_blob "$BATS_TEST_TMPDIR/odd.st" accountant '{"metrics": {"epsilon": 3}}'
-    report -q "$BATS_TEST_TMPDIR/odd.st" "$DATA/test.st" -o "$OUT" > /dev/null
-    [ "$(look "$OUT/summary.json" '[b["kind"] for b in s["blobs"]]')" = "['accountant', 'dataset']" ]
+    report -q "$BATS_TEST_TMPDIR/odd.st" "$DATA/test.st" "$DATA/linear.st" -o "$OUT" > /dev/null
+    [ "$(look "$OUT/summary.json" '[b["kind"] for b in s["blobs"]]')" = "['accountant', 'dataset', 'model']" ]
     grep -qF 'accountant <span class="soft">(not shown here)' "$OUT/report.html"
     check_page "$OUT/report.html"
     run report -o "$BATS_TEST_TMPDIR/none" < /dev/null
     [ "$status" -eq 3 ]
     [ ! -e "$BATS_TEST_TMPDIR/none" ]
+    for words in "-o $BATS_TEST_TMPDIR/none" --json; do
+        run -3 report "$BATS_TEST_TMPDIR/odd.st" "$DATA/test.st" $words
+        [[ "$output" == *"no model and no attack among the inputs"* ]]
+        [ ! -e "$BATS_TEST_TMPDIR/none" ]
+    done
 }
 
 @test "hostile texts in records, names and titles stay texts" {
@@ -221,6 +226,30 @@ END_OF_PYTHON
     [ "$status" -eq 2 ]
     run report "$DATA/cnn.st" -o "$OUT" --fail-if 'cnn.clean'
     [ "$status" -eq 2 ]
+}
+
+@test "the closing line comes after the result, and not after one that was not written" {
+    report "$DATA/cnn.st" -o "$OUT" > "$BATS_TEST_TMPDIR/both" 2>&1
+    tail -1 "$BATS_TEST_TMPDIR/both" | grep -q ' s wall, '
+    tail -2 "$BATS_TEST_TMPDIR/both" | head -1 | grep -qxF "$OUT/report.html"
+    for words in "-o $OUT" --json; do
+        run -4 bash -c "report '$DATA/cnn.st' $words > /dev/full"
+        [[ "$output" == *"cannot write: No space left on device"* ]]
+        [[ "$output" != *" s wall"* ]]
+    done
+}
+
+@test "a directory that cannot be is known before anything is read" {
+    touch "$BATS_TEST_TMPDIR/file"
+    mkdir -p "$OUT/report.html"
+    for directory in "$BATS_TEST_TMPDIR/file" "$BATS_TEST_TMPDIR/file/deeper" "$OUT"; do
+        echo "$directory"
+        run -4 report nowhere.st -o "$directory"
+        [[ "$output" != *nowhere.st* ]]
+    done
+    run -4 report nowhere.st -o "$BATS_TEST_TMPDIR/new/er/"
+    [[ "$output" == *nowhere.st* ]]
+    [ ! -e "$BATS_TEST_TMPDIR/new" ]
 }
 
 @test "refusals name what is wrong and leave nothing behind" {

@@ -312,17 +312,16 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
         if (!view_in(o, last, rows, cols, &view, &v, batch))
             spread = true;
         else if (s->cluster[src->id] >= 0)
-            v = s->vary[src->id];
+            v &= s->vary[src->id];
         vary |= v;
     }
     bool wide = op_elementwise(n->op) || n->op == OP_SCATTER || n->op == OP_RESHAPE || cluster_ends(s, n);
     unsigned wanted = 1u | (wide && cols > 1 ? 2u : 0);
     if ((vary & wanted) != wanted) spread = true;
     s->spread[n->id] = spread;
-    s->vary[n->id] = (unsigned char)(spread                                         ? 3
-                                     : op_elementwise(n->op) || n->op == OP_RESHAPE ? vary
-                                     : n->op == OP_SCATTER                          ? 3
-                                                                                    : 1);
+    // An elementwise op varies as its operands do, or, where they are stored first, in all of its own extent.
+    bool along = op_elementwise(n->op) || n->op == OP_RESHAPE;
+    s->vary[n->id] = (unsigned char)(cluster_ends(s, n) ? 1u : along && !spread ? vary : wanted);
     if (spread)
         for (int i = 0; i < 2; i++)
             if (operand[i] && operand[i]->op == OP_BROADCAST) planner_materialise(s, operand[i], last);

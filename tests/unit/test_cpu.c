@@ -298,6 +298,7 @@ static void random_graphs_agree(void **state) {
     static const int found[] = {2129, 6222, 8035, 11592, 12222, 14348, 17637, 19512, 29348, 29478, 29787};
     int compared = 0;
     for (size_t i = 0; i < sizeof found / sizeof *found; i++) random_network_agrees(found[i]);
+    random_tensors_agree(17808);
     for (int seed = 0; seed < 400; seed++) compared += random_network_agrees(seed) + random_tensors_agree(seed);
     assert_in_range(compared, 400, 800);
 }
@@ -330,10 +331,12 @@ static void odd_operands(void **state) {
     struct graph *g = s.g;
     struct node *image = subject_variable(&s, true, ANY, 0, shape_of(3, 3, 7, 7)), *row = subject_variable(&s, true, ANY, 0, shape_of(2, 3, 5));
     struct node *narrow = subject_variable(&s, true, ANY, 0, shape_of(3, 3, 1, 7)), *two = graph_fill(g, 2, row->shape);
+    struct node *few = subject_variable(&s, true, ANY, 0, shape_of(3, 1, 5, 1)), *some = graph_broadcast(g, few, shape_of(3, 2, 5, 1));
     struct node *index = graph_pool_argmax(g, image, 2), *flat = graph_reshape(g, index, shape_of(2, 3, 9));
     struct node *out[] = {
         graph_exp(g, two), graph_add(g, row, graph_each(g, graph_tanh(g, two))),                      // functions of a number
         graph_add(g, graph_exp(g, image), graph_broadcast(g, graph_exp(g, narrow), image->shape)),  // some rows repeated
+        graph_exp(g, graph_broadcast(g, graph_exp(g, some), shape_of(3, 2, 5, 4))),                   // and then the columns
         index, flat, graph_gather(g, row, flat), graph_slice(g, index, 0, 1, 2), graph_slice(g, index, 2, 1, 2),  // views of
         graph_transpose(g, index, (const int[]){1, 2, 0}), graph_transpose(g, index, (const int[]){2, 0, 1}),  // an index
         graph_pool_gather(g, image, graph_pool_argmax(g, image, 4), 5),  // places in windows of another size

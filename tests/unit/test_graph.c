@@ -70,6 +70,9 @@ static void no_misuse(void) { graph_add(g, batch(2, 3), batch(2, 3)); }
 static void add_of_two_shapes(void) { graph_add(g, batch(2, 3), batch(3, 2)); }
 static void add_that_would_broadcast(void) { graph_add(g, batch(2, 3), batch(1, 3)); }
 static void add_of_two_sorts(void) { graph_add(g, batch(2, 3), whole(2, 3)); }
+static void add_of_a_zero_of_another_shape(void) { graph_add(g, batch(2, 3), graph_each(g, graph_fill(g, 0, shape_of(2, 3, 2)))); }
+static void mul_of_a_one_of_another_sort(void) { graph_mul(g, batch(2, 3), graph_fill(g, 1, shape_of(2, 2, 3))); }
+static void gather_of_a_large_window(void) { graph_pool_gather(g, image(1, 20, 20), graph_input_index(g, "i", true, shape_of(3, 1, 1, 1)), 20); }
 static void exp_of_an_index(void) { graph_exp(g, index_of(2, 3)); }
 static void broadcast_of_two(void) { graph_broadcast(g, batch(2, 3), shape_of(2, 4, 3)); }
 static void broadcast_to_another_rank(void) { graph_broadcast(g, batch(1, 3), shape_of(3, 2, 1, 3)); }
@@ -105,6 +108,7 @@ static void misuse_aborts(void **state) {
     } misuses[] = {
 #define MISUSE(name) {#name, name}
         MISUSE(add_of_two_shapes), MISUSE(add_that_would_broadcast), MISUSE(add_of_two_sorts), MISUSE(exp_of_an_index),
+        MISUSE(add_of_a_zero_of_another_shape), MISUSE(mul_of_a_one_of_another_sort), MISUSE(gather_of_a_large_window),
         MISUSE(broadcast_of_two), MISUSE(broadcast_to_another_rank), MISUSE(sum_to_a_part),
         MISUSE(sum_over_examples_of_a_weight), MISUSE(reshape_to_more), MISUSE(transpose_twice_the_same),
         MISUSE(transpose_out_of_range), MISUSE(slice_past_the_end), MISUSE(slice_of_no_axis), MISUSE(pad_to_less),

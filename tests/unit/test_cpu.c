@@ -207,6 +207,19 @@ static void tiny_networks_agree(void **state) {
         }
 }
 
+// More examples than one round of partial sums holds, and then three rounds of which the last one is short.
+static void many_examples(void **state) {
+    (void)state;
+    for (int net = 0; net < NETS; net++) {
+        struct tiny t = tiny_make((enum net)net, graph_relu, 24);
+        struct node *out[VARIABLES];
+        int count = tiny_outputs(&t, out);
+        check_values(&t.s, out, count, 1100, false, net_name[net], 24);
+        check_bits(&t.s, out, count, 513, net_name[net], 24);
+        graph_free(t.s.g);
+    }
+}
+
 // The sum of clipped gradients against batches of one, both by the CPU.
 static void clipped_sum_is_one_by_one(void **state) {
     (void)state;
@@ -479,6 +492,7 @@ int main(void) {
     if (seeds && *seeds) return run_soak(seeds);
     const struct CMUnitTest inner[] = {
         cmocka_unit_test(every_op_agrees), cmocka_unit_test(every_op_has_the_same_bits), cmocka_unit_test(tiny_networks_agree),
+        cmocka_unit_test(many_examples),
         cmocka_unit_test(clipped_sum_is_one_by_one), cmocka_unit_test(random_graphs_agree), cmocka_unit_test(odd_outputs),
         cmocka_unit_test(odd_operands), cmocka_unit_test(deep_graphs), cmocka_unit_test(squared_norms_are_not_negative),
         cmocka_unit_test(rebinding_and_profile),

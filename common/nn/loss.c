@@ -1,7 +1,8 @@
 // loss.c: losses written with the graph's ops, so that the calculus gives their derivatives of any order.
 #include "loss.h"
 
-struct node *loss_one_hot(struct graph *g, struct node *y, int64_t classes) {
+// 1 at y, 0 elsewhere: [classes].
+static struct node *one_hot(struct graph *g, struct node *y, int64_t classes) {
     struct node *one = graph_each(g, graph_fill(g, 1, shape_of(1, 1)));
     return graph_scatter(g, one, y, classes);
 }
@@ -21,6 +22,6 @@ struct node *loss_cross_entropy(struct graph *g, struct node *z, struct node *y,
 
 struct node *loss_margin(struct graph *g, struct node *z, struct node *y) {
     // The own class is sunk out of sight; only the index is taken from the sunken row, so nothing is lost.
-    struct node *others = graph_sub(g, z, graph_scale(g, loss_one_hot(g, y, z->shape.dim[0]), 1e30));
+    struct node *others = graph_sub(g, z, graph_scale(g, one_hot(g, y, z->shape.dim[0]), 1e30));
     return graph_sub(g, graph_gather(g, z, y), graph_gather(g, z, graph_argmax(g, others)));
 }

@@ -10,7 +10,5 @@
 struct node *loss_cross_entropy(struct graph *g, struct node *z, struct node *y, double smoothing, struct node *weights);
 // z_y - max_{j != y} z_j: positive where the example is classified rightly.
 struct node *loss_margin(struct graph *g, struct node *z, struct node *y);
-// 1 at y, 0 elsewhere: [classes].
-struct node *loss_one_hot(struct graph *g, struct node *y, int64_t classes);
 
 #endif

@@ -99,6 +99,7 @@ static const struct {
                   "linear 64 | dropout .1 | linear $O"},
 };
 
+// NULL without a width.
 static char *print_homogeneous(struct arena *arena, const char *widths, size_t length, int outputs) {
     char *line = arena_text(arena, "flatten");
     const char *bias = "";
@@ -111,7 +112,7 @@ static char *print_homogeneous(struct arena *arena, const char *widths, size_t l
         bias = " nobias";
         widths += n;
     }
-    return arena_print(arena, "%s | linear %d%s", line, outputs, bias);
+    return *bias ? arena_print(arena, "%s | linear %d%s", line, outputs, bias) : NULL;
 }
 
 // The line a preset stands for, with what follows it; NULL where the first word is no preset.
@@ -490,6 +491,7 @@ static bool read_line(struct reader *r) {
         int k = 0;
         while (k < KEYWORDS && strcmp(keywords[k].name, name)) k++;
         if (k == KEYWORDS && !*name) return refuse(r, "an element is missing");
+        if (k == KEYWORDS && !r->at && !strcmp(name, "homogeneous")) return refuse(r, "WIDTHS is missing: homogeneous WIDTHS");
         if (k == KEYWORDS) return refuse(r, "no such element, and no preset of that name (%s)", arch_presets);
         r->at++;
         r->usage = keywords[k].usage;

@@ -102,7 +102,7 @@ bool schedule_parse(struct schedule *s, const char *text, double lr, int64_t ste
     *s = (struct schedule){.lr = lr, .gamma = 1, .every = 1, .total = steps_per_epoch * epochs};
     if (!strcmp(text, "constant")) s->kind = SCHEDULE_CONSTANT;
     else if (!strcmp(text, "cosine")) s->kind = SCHEDULE_COSINE;
-    else if (!strcmp(text, "onecycle")) s->kind = SCHEDULE_ONECYCLE;
+    else if (!strcmp(text, "one-cycle") || !strcmp(text, "onecycle")) s->kind = SCHEDULE_ONECYCLE;
     else if (!strncmp(text, "step:", 5)) {
         char word[64];
         const char *gamma = strchr(text + 5, ':');
@@ -112,7 +112,7 @@ bool schedule_parse(struct schedule *s, const char *text, double lr, int64_t ste
             !(s->gamma > 0 && s->gamma <= 1))
             return error_set(e, EXIT_USAGE, "schedule \"%s\": step:EPOCHS:GAMMA with EPOCHS >= 1 and 0 < GAMMA <= 1 expected", text);
         s->every *= steps_per_epoch;
-    } else return error_set(e, EXIT_USAGE, "schedule \"%s\": constant, cosine, step:EPOCHS:GAMMA or onecycle expected", text);
+    } else return error_set(e, EXIT_USAGE, "schedule \"%s\": constant, cosine, step:EPOCHS:GAMMA or one-cycle expected", text);
     return true;
 }
 

@@ -46,8 +46,8 @@ struct schedule {
     int64_t every;     // step: after so many steps
     int64_t total;
 };
-// "constant", "cosine" (to 0 at the end), "step:EPOCHS:GAMMA", "onecycle" (torch.optim.lr_scheduler.OneCycleLR's
-// defaults: up from lr / 25 over 30 % of the steps, then down to lr / 250000, by cosines; the momentum stays).
+// "constant", "cosine" (to 0 at the end), "step:EPOCHS:GAMMA", "one-cycle" or "onecycle"
+// (torch.optim.lr_scheduler.OneCycleLR's defaults: up from lr / 25 over 30 % of the steps, then down to lr / 250000, by cosines; the momentum stays).
 bool schedule_parse(struct schedule *s, const char *text, double lr, int64_t steps_per_epoch, int64_t epochs, struct error *e);
 double schedule_lr(const struct schedule *s, int64_t step);  // step from 0
 

@@ -126,7 +126,7 @@ static void test_schedules(void **state) {
         {"constant", 0, .8}, {"constant", 99, .8}, {"cosine", 0, .8}, {"cosine", 50, .4}, {"cosine", 25, .4 * (1 + M_SQRT1_2)},
         {"step:3:.1", 29, .8}, {"step:3:.1", 30, .08}, {"step:3:.1", 60, .008},
         // torch.optim.lr_scheduler.OneCycleLR(optimizer, .8, total_steps=100), PyTorch 1.13
-        {"onecycle", 0, .032}, {"onecycle", 10, .23613115877}, {"onecycle", 29, .8}, {"onecycle", 64, .4000016}, {"onecycle", 99, 3.2e-6},
+        {"onecycle", 0, .032}, {"onecycle", 10, .23613115877}, {"onecycle", 29, .8}, {"one-cycle", 64, .4000016}, {"onecycle", 99, 3.2e-6},
     };
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
         double got = rate(known[i].word, known[i].step);

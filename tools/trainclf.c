@@ -13,11 +13,12 @@
 #include "../common/nn/train.h"
 
 static struct {
-    const char *input, *test, *arch, *output, *import, *image;
+    const char *input, *test, *arch, *output, *import;
     int64_t epochs, batch, threads, patience;
     double lr, momentum, l2, weight_decay, smoothing, validation;
-    const char *optimiser, *schedule, *augment, *class_weights, *normalise, *subset, *positive, *device, *checkpoint, *resume;
+    const char *optimiser, *schedule, *augment, *class_weights, *normalise, *subset, *device, *checkpoint, *resume;
     bool nesterov, keep_best, json, profile, explain;
+    struct reals positive, image;
     uint64_t seed;
 } o = {.arch = "cnn", .epochs = 10, .batch = 128, .lr = 1e-3, .momentum = .9, .weight_decay = .01, .optimiser = "adam",
        .schedule = "constant", .augment = "none", .class_weights = "none", .normalise = "scalar", .subset = "all", .device = "cpu"};
@@ -29,9 +30,9 @@ static struct opt opts[] = {
     {"arch", 'a', OPT_TEXT, &o.arch, "LINE", "a preset (cnn, mlp, vit, ...) or an architecture line", NULL, 0, 0, false},
     {"epochs", 'e', OPT_INT, &o.epochs, "N", "passes over the training examples", NULL, 1, 1e6, false},
     {"batch", 'b', OPT_INT, &o.batch, "N", "examples a step", NULL, 1, 1e6, false},
-    {"optimiser", 0, OPT_CHOICE, &o.optimiser, "NAME", "sgd, adam or adamw", "sgd|adam|adamw", 0, 0, false},
+    {"optimiser", 0, OPT_CHOICE, &o.optimiser, "NAME", "the rule of an update", "sgd|adam|adamw", 0, 0, false},
     {"lr", 0, OPT_REAL, &o.lr, "R", "learning rate, the largest of the schedule", NULL, 1e-12, 1e6, false},
-    {"schedule", 0, OPT_TEXT, &o.schedule, "WORD", "constant, cosine, step:EPOCHS:GAMMA or onecycle", NULL, 0, 0, false},
+    {"schedule", 0, OPT_TEXT, &o.schedule, "WORD", "constant, cosine, step:EPOCHS:GAMMA or one-cycle", NULL, 0, 0, false},
     {"momentum", 0, OPT_REAL, &o.momentum, "R", "momentum of sgd", NULL, 0, .9999, false},
     {"nesterov", 0, OPT_FLAG, &o.nesterov, NULL, "Nesterov's momentum for sgd", NULL, 0, 0, false},
     {"l2", 0, OPT_REAL, &o.l2, "R", "coupled L2: R times every parameter is added to its gradient", NULL, 0, 1e3, false},
@@ -41,12 +42,12 @@ static struct opt opts[] = {
     {"augment", 0, OPT_TEXT, &o.augment, "LIST", "none, or some of flip,shift:PIXELS,crop:PIXELS", NULL, 0, 0, false},
     {"normalise", 0, OPT_TEXT, &o.normalise, "WORD", "none, constant:M,S, scalar or mean-image", NULL, 0, 0, false},
     {"subset", 0, OPT_TEXT, &o.subset, "WORD", "train on all, first:K, random-half:SEED[:other] or the mask in a file", NULL, 0, 0, false},
-    {"positive", 0, OPT_TEXT, &o.positive, "LIST", "labels of the positive class: a network with one output", NULL, 0, 0, false},
+    {"positive", 0, OPT_REALS, &o.positive, "LIST", "labels of the positive class: a network with one output", NULL, 0, 63, false},
     {"validation", 0, OPT_REAL, &o.validation, "F", "share of the training examples held out for validation", NULL, 0, .9, false},
     {"patience", 0, OPT_INT, &o.patience, "N", "stop after N epochs without a better validation loss; 0: never", NULL, 0, 1e6, false},
     {"keep-best", 0, OPT_FLAG, &o.keep_best, NULL, "end with the weights of the best validation loss", NULL, 0, 0, false},
     {"import", 0, OPT_FILE, &o.import, "FILE", "no training: turn a state dict in safetensors into a model", NULL, 0, 0, false},
-    {"image", 0, OPT_TEXT, &o.image, "C,H,W", "with --import: the shape of an image, where no -i tells", NULL, 0, 0, false},
+    {"image", 0, OPT_REALS, &o.image, "C,H,W", "with --import: the shape of an image, where no -i tells", NULL, 1, 32768, false},
     {"checkpoint", 0, OPT_FILE, &o.checkpoint, "FILE", "save here after every epoch (MODEL.checkpoint when interrupted)", NULL, 0, 0, false},
     {"resume", 0, OPT_FILE, &o.resume, "FILE", "continue a checkpoint, bit for bit", NULL, 0, 0, false},
     {"seed", 's', OPT_SEED, &o.seed, "N", "seed of every random draw", NULL, 0, 0, false},
@@ -67,104 +68,46 @@ static struct program program = {
 
 // ---- from words to settings
 
-static int64_t list_of_reals(const char *text, double *value, int64_t room) {
-    int64_t n = 0;
-    for (const char *c = text;; c++) {
-        char word[64];
-        size_t length = strcspn(c, ",");
-        snprintf(word, sizeof word, "%.*s", (int)(length < 63 ? length : 63), c);
-        if (n == room || !parse_real(word, &value[n++])) return -1;
-        c += length;
-        if (!*c) return n;
-    }
+static bool is_whole(const struct reals *r) {
+    for (int i = 0; i < r->count; i++)
+        if (r->value[i] != floor(r->value[i])) return false;
+    return true;
 }
 
 static uint64_t positive_labels(void) {
-    double value[64];
     uint64_t mask = 0;
-    if (!o.positive) return 0;
-    int64_t n = list_of_reals(o.positive, value, 64);
-    for (int64_t i = 0; i < n; i++) {
-        if (!(value[i] >= 0 && value[i] <= 63) || value[i] != (int)value[i]) n = -1;
-        else mask |= (uint64_t)1 << (int)value[i];
-    }
-    if (n < 1) msg_usage("--positive %s: labels from 0 to 63, separated by commas", o.positive);
+    for (int i = 0; i < o.positive.count; i++) mask |= (uint64_t)1 << (int)o.positive.value[i];
     return mask;
 }
 
+static void check_import(void) {
+    static const char *const used[] = {"import", "input", "output", "arch", "image", "normalise", "positive", "threads", "json"};
+    for (size_t i = 0; i < sizeof opts / sizeof *opts; i++) {
+        bool fine = !opts[i].given;
+        for (size_t j = 0; j < sizeof used / sizeof *used; j++) fine = fine || !strcmp(opts[i].name, used[j]);
+        if (!fine) msg_usage("--%s is for training, and --import does not train", opts[i].name);
+    }
+    if (o.image.count && o.input) msg_usage("--image is for --import without -i");
+    if (!o.input && o.image.count != 3) msg_usage("--import needs the shape of an image: -i DATA or --image C,H,W");
+}
+
 static void check(void) {
-    if (o.import && (o.resume || o.explain || o.test)) msg_usage("--import does not train: no --resume, --explain, --test");
-    if (!o.import && !o.input) msg_usage("-i DATA is missing");
-    if (o.image && (!o.import || o.input)) msg_usage("--image is for --import without -i");
+    if (o.import) check_import();
+    else if (!o.input) msg_usage("-i DATA is missing");
+    else if (o.image.count) msg_usage("--image is for --import without -i");
+    if (!is_whole(&o.image)) msg_usage("--image: three whole numbers expected");
+    if (!is_whole(&o.positive)) msg_usage("--positive: labels are whole numbers");
     if (o.patience && !(o.validation > 0)) msg_usage("--patience needs --validation");
     if (o.keep_best && !(o.validation > 0)) msg_usage("--keep-best needs --validation");
     if (strcmp(o.optimiser, "sgd") && (opt_given(&program, "momentum") || o.nesterov)) msg_usage("--momentum and --nesterov are for --optimiser sgd");
     if (o.nesterov && !(o.momentum > 0)) msg_usage("--nesterov needs --momentum over 0");
     if (strcmp(o.optimiser, "adamw") && opt_given(&program, "weight-decay")) msg_usage("--weight-decay is for --optimiser adamw; --l2 is the coupled form");
-    positive_labels();
-}
-
-// PyTorch's weights balanced as scikit-learn does: n / (classes x examples of the class).
-static double *class_weights(const struct model *m, const struct dataset *d, const struct train_split *s, struct error *e) {
-    if (!strcmp(o.class_weights, "none")) return NULL;
-    double *weight = memory_zero((size_t)m->classes * sizeof *weight);
-    if (strcmp(o.class_weights, "balanced")) {
-        bool fine = list_of_reals(o.class_weights, weight, m->classes) == m->classes;
-        for (int k = 0; k < m->classes; k++) fine = fine && weight[k] >= 0;
-        if (!fine) error_set(e, EXIT_USAGE, "--class-weights %s: none, balanced or %d numbers expected", o.class_weights, m->classes);
-        return weight;
-    }
-    for (int64_t i = 0; i < s->trains; i++) weight[model_label(m, d->y[s->train[i]])]++;
-    for (int k = 0; k < m->classes; k++)
-        if (weight[k] > 0) weight[k] = (double)s->trains / (m->classes * weight[k]);
-    return weight;
-}
-
-// ---- --import
-
-// A state dict does not say how many classes there are, its last tensor does.
-static int outputs_of(const struct blob *b) {
-    long last = -1;
-    int64_t outputs = 0;
-    for (int i = 0; i < b->count; i++) {
-        char *end;
-        long element = strtol(b->tensor[i].name, &end, 10);
-        if (end == b->tensor[i].name || element < last || b->tensor[i].rank < 1) continue;
-        last = element;
-        outputs = b->tensor[i].dim[0];
-    }
-    return outputs >= 1 && outputs <= 65536 ? (int)outputs : 10;
-}
-
-static struct shape image_shape(struct error *e) {
-    double side[3] = {0};
-    bool fine = o.image && list_of_reals(o.image, side, 3) == 3;
-    for (int i = 0; i < 3; i++) fine = fine && side[i] >= 1 && side[i] <= 32768 && side[i] == (int)side[i];
-    if (!fine) error_set(e, EXIT_USAGE, "--import needs the shape of an image: -i DATA or --image C,H,W");
-    return shape_of(3, (int)side[0], (int)side[1], (int)side[2]);
-}
-
-static struct model *import(const struct dataset *d, struct blob *from, struct pool *pool, struct error *e) {
-    struct shape input = d ? shape_of(3, d->channels, d->height, d->width) : image_shape(e);
-    struct arch *a = e->status ? NULL : arch_parse(o.arch, input, o.positive ? 1 : outputs_of(from), e);
-    if (!a) return NULL;
-    struct model *m = model_new(a, 0);
-    m->positive = positive_labels();
-    if (!d && !opt_given(&program, "normalise")) o.normalise = "none";
-    if (!d && (!strcmp(o.normalise, "scalar") || !strcmp(o.normalise, "mean-image")))
-        error_set(e, EXIT_USAGE, "--normalise %s is measured on the images of -i DATA", o.normalise);
-    unsigned char *all = d ? dataset_choose("all", d->count, e) : NULL;
-    struct train_split s = d && all ? train_split(all, d->count, 0, 0) : (struct train_split){0};
-    free(all);
-    bool fine = !e->status && model_load(m, from, e) && train_normalise(m, o.normalise, d, s.train, s.trains, pool, e);
-    train_split_free(&s);
-    if (fine) return m;
-    model_free(m);
-    return NULL;
+    if (!strcmp(o.schedule, "onecycle")) o.schedule = "one-cycle";  // one word for one thing in records and checkpoints
 }
 
 // ---- what is written
 
+// What a run is: the same identity is the same result, and a checkpoint of another one is refused.
 static json_t *identity(const struct model *m, const struct dataset *d, const struct dataset *test) {
     json_t *c = json_object();
     char keep[65];
@@ -182,7 +125,7 @@ static json_t *identity(const struct model *m, const struct dataset *d, const st
     if (test) TEXT("test", test->blob->digest);
     TEXT("subset", word ? o.subset : "mask");
     TEXT("keep", hash_hex(digest, keep));
-    TEXT("normalisation", o.normalise);
+    TEXT("normalise", m->normalise);
     TEXT("optimiser", o.optimiser);
     TEXT("schedule", o.schedule);
     TEXT("augment", o.augment);
@@ -191,18 +134,18 @@ static json_t *identity(const struct model *m, const struct dataset *d, const st
     INT("epochs", o.epochs);
     INT("batch", o.batch);
     INT("patience", o.patience);
-    INT("seed", o.seed);
     REAL("lr", o.lr);
     REAL("l2", o.l2);
     REAL("label_smoothing", o.smoothing);
     REAL("validation", o.validation);
+    json_object_set_new(c, "seed", record_seed(o.seed));
     json_object_set_new(c, "keep_best", json_boolean(o.keep_best));
     if (!strcmp(o.optimiser, "sgd")) {
         REAL("momentum", o.momentum);
         json_object_set_new(c, "nesterov", json_boolean(o.nesterov));
     }
     if (!strcmp(o.optimiser, "adamw")) REAL("weight_decay", o.weight_decay);
-    if (o.positive) TEXT("positive_labels", o.positive);
+    if (m->binary) json_object_set_new(c, "positive", model_positive(m));
     return c;
 #undef TEXT
 #undef REAL
@@ -240,109 +183,200 @@ static void note_history(const struct training *t, struct blob *b, json_t *recor
     }
 }
 
-static void say_profile(const struct training *t) {
-    static const char *const own[] = {"data", "optimiser", "regime", "evaluation"};
-    double total = 0, share[TRAIN_PARTS];
-    for (int i = 0; i < TRAIN_PARTS; i++) total += share[i] = t->seconds[i] * (i < PARTS ? 1 : pool_threads(t->pool));
-    for (int i = 0; i < TRAIN_PARTS; i++)
-        msg_say("%-12s %9.3f s %5.1f %%", i < PARTS ? exec_part_name[i] : own[i - PARTS], share[i], 100 * share[i] / (total > 0 ? total : 1));
-    msg_say("%-12s %9.3f s of %d threads", "all", total, pool_threads(t->pool));
+static bool print(const char *text, struct error *e) {
+    struct out *out = out_open(NULL, false, e);
+    if (out && out_print(out, e, "%s", text)) return out_close(out, e);
+    out_drop(out);
+    return false;
 }
 
 static bool write_model(const struct model *m, struct blob *b, json_t *record, struct error *e) {
     model_save(m, b, record);
     blob_set_record(b, record);
     if ((o.output || !o.json) && !blob_write(b, o.output, e)) return false;
-    if (!o.json) return true;
-    struct out *out = out_open(NULL, false, e);
-    char *text = record_dump(record);
-    bool fine = out && out_print(out, e, "%s\n", text) && out_close(out, e);
-    free(text);
+    return !o.json || record_print(record, e);
+}
+
+// ---- --import
+
+static bool import_weights(struct model *m, const struct dataset *d, const struct blob *from, struct pool *pool, struct error *e) {
+    bool measured = !strcmp(o.normalise, "scalar") || !strcmp(o.normalise, "mean-image");
+    if (!d && !opt_given(&program, "normalise")) o.normalise = "none";
+    else if (!d && measured) return error_set(e, EXIT_USAGE, "--normalise %s is measured on the images of -i DATA", o.normalise);
+    if (m->binary && !m->positive) return error_set(e, EXIT_USAGE, "%s: a network with one output needs --positive", o.import);
+    unsigned char *all = d ? dataset_choose("all", d->count, e) : NULL;
+    if (d && !all) return false;
+    struct train_split s = d ? train_split(all, d->count, 0, 0) : (struct train_split){0};
+    bool fine = model_load(m, from, e) && train_normalise(m, o.normalise, d, s.train, s.trains, pool, e);
+    train_split_free(&s);
+    free(all);
     return fine;
 }
 
-// ---- the two things it does
-
 static bool import_model(const struct dataset *d, struct pool *pool, struct error *e) {
+    struct shape input = d ? shape_of(3, d->channels, d->height, d->width)
+                           : shape_of(3, (int)o.image.value[0], (int)o.image.value[1], (int)o.image.value[2]);
     struct blob *from = blob_open(o.import, e);
-    struct model *m = from ? import(d, from, pool, e) : NULL;
-    if (!m) return false;
-    struct blob *b = blob_new("model");
-    json_t *record = record_new(), *options = json_pack("{s:s, s:s}", "arch", m->arch->line, "normalisation", o.normalise);
-    blob_set_lineage(b, "trainclf", options, (const struct blob *[]){from}, 1);
-    return write_model(m, b, record, e);
+    if (!from) return false;
+    int64_t outputs = o.positive.count ? 1 : model_outputs(from);
+    if (outputs < 1 || outputs > 65536) outputs = 10;  // the message about names that are missing says more
+    struct arch *a = arch_parse(o.arch, input, (int)outputs, e);
+    struct model *m = a ? model_new(a, 0) : NULL;
+    if (m) m->positive = positive_labels();
+    bool fine = m && import_weights(m, d, from, pool, e);
+    if (fine) {
+        struct blob *b = blob_new("model");
+        json_t *record = record_new(), *options = json_pack("{s:s, s:s}", "arch", m->arch->line, "normalise", m->normalise);
+        if (m->binary) json_object_set_new(options, "positive", model_positive(m));
+        blob_set_lineage(b, "trainclf", options, (const struct blob *[]){from, d ? d->blob : NULL}, d ? 2 : 1);
+        fine = write_model(m, b, record, e);
+        json_decref(options);
+        json_decref(record);
+        blob_free(b);
+    }
+    model_free(m);
+    blob_free(from);
+    return fine;
 }
 
-static bool train_model(struct dataset *d, struct dataset *test, struct pool *pool, struct error *e) {
-    struct shape input = shape_of(3, d->channels, d->height, d->width);
-    struct arch *a = arch_parse(o.arch, input, o.positive ? 1 : d->classes, e);
-    if (!a) return false;
-    struct model *m = model_new(a, o.seed);
+// ---- training
+
+// Which examples train, what the network sees of them, and what each of them weighs.
+static bool prepare(struct model *m, struct train_split *split, struct dataset *d, struct dataset *test, struct pool *pool, struct error *e) {
     m->positive = positive_labels();
     m->keep_count = d->count;
     m->keep = dataset_choose(o.subset, d->count, e);
     if (!m->keep || (test && !model_fits(m, test, e))) return false;
-    struct train_split split = train_split(m->keep, d->count, o.validation, o.seed);
-    if (!split.trains) return error_set(e, EXIT_INPUT, "%s: --subset %s leaves no example to train on", d->blob->source, o.subset);
-    struct train_options options = {
+    if (m->binary && !m->positive)
+        return error_set(e, EXIT_INPUT, "%s: one class only; a classifier needs two, or --positive", d->blob->source);
+    *split = train_split(m->keep, d->count, o.validation, o.seed);
+    if (!split->trains) return error_set(e, EXIT_INPUT, "%s: --subset %s leaves no example to train on", d->blob->source, o.subset);
+    if (o.validation > 0 && !split->validations)
+        return error_set(e, EXIT_USAGE, "--validation %g of %lld examples is none", o.validation, (long long)split->trains);
+    return (!m->binary || train_two_classes(m, d, split, e)) && train_normalise(m, o.normalise, d, split->train, split->trains, pool, e);
+}
+
+static bool settle(struct train_options *options, double **weight, const struct model *m, const struct dataset *d,
+                   const struct train_split *split, struct error *e) {
+    static char beside[4096];
+    *options = (struct train_options){
         .seed = o.seed, .device = o.device, .epochs = o.epochs, .batch = o.batch, .lr = o.lr, .schedule = o.schedule, .smoothing = o.smoothing,
         .patience = o.patience, .keep_best = o.keep_best, .checkpoint = o.checkpoint, .checkpoint_epochs = o.checkpoint != NULL,
     };
     enum optim_kind kind;
-    char beside[4096];
     if (!optim_parse(o.optimiser, &kind)) BUG("optimiser %s", o.optimiser);
-    optim_defaults(&options.optim, kind);
-    if (kind == OPTIM_SGD) options.optim.momentum = o.momentum;
-    options.optim.nesterov = o.nesterov;
-    options.optim.l2 = o.l2;
-    if (kind == OPTIM_ADAMW) options.optim.weight_decay = o.weight_decay;
+    optim_defaults(&options->optim, kind);
+    if (kind == OPTIM_SGD) options->optim.momentum = o.momentum;
+    options->optim.nesterov = o.nesterov;
+    options->optim.l2 = o.l2;
+    if (kind == OPTIM_ADAMW) options->optim.weight_decay = o.weight_decay;
     if (!o.checkpoint && o.output && strcmp(o.output, "-") && (size_t)snprintf(beside, sizeof beside, "%s.checkpoint", o.output) < sizeof beside)
-        options.checkpoint = beside;
-    if (!train_normalise(m, o.normalise, d, split.train, split.trains, pool, e)) return false;
-    if (!augment_parse(&options.augment, o.augment, d->height, d->width, o.seed, e)) return false;
-    options.class_weight = class_weights(m, d, &split, e);
-    if (e->status) return false;
-    json_t *run = identity(m, d, test);
-    options.identity = run;
+        options->checkpoint = beside;
+    options->class_weight = *weight = train_class_weights(o.class_weights, m, d, split, e);
+    return !e->status && augment_parse(&options->augment, o.augment, d->height, d->width, o.seed, e);
+}
 
-    struct training *t = train_open(m, &options, NULL, d, &split, test, pool, e);
-    if (!t) return false;
-    if (o.explain) {
-        plan_print(train_plan(t), stdout);
-        return fflush(stdout) == 0 || error_set(e, EXIT_SYSTEM, "standard output: write failed");
-    }
+static bool explain(const struct training *t, struct error *e) {
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+    BUG_IF(!f, "no memory stream");
+    plan_print(train_plan(t), f);
+    BUG_IF(fclose(f) != 0, "no memory for a plan");
+    bool fine = print(text, e);
+    free(text);
+    return fine;
+}
+
+// After train_run or train_save.
+static _Noreturn void end_interrupted(const struct training *t) {
+    if (t->options->checkpoint) msg_say("interrupted after step %lld; --resume %s continues", (long long)t->step, t->options->checkpoint);
+    else msg_warn("interrupted after step %lld; nothing is kept: -o FILE or --checkpoint FILE would", (long long)t->step);
+    out_interrupted();
+}
+
+static bool note_results(struct training *t, json_t *record, struct error *e) {
+    const struct train_split *s = &t->split;
+    record_int(record, "config.examples", s->trains);
+    if (!note_metrics(t, "train", t->data, s->train, s->trains, record, e)) return false;
+    if (s->validations && !out_stopping() && !note_metrics(t, "validation", t->data, s->validation, s->validations, record, e)) return false;
+    return !t->test || out_stopping() || note_metrics(t, "test", t->test, NULL, t->test->count, record, e);
+}
+
+static bool write_result(struct training *t, json_t *record, struct error *e) {
+    struct blob *b = blob_new("model");
+    const struct dataset *test = t->test;
+    note_history(t, b, record);
+    blob_set_lineage(b, "trainclf", t->options->identity, (const struct blob *[]){t->data->blob, test ? test->blob : NULL}, test ? 2 : 1);
+    bool fine = write_model(t->model, b, record, e);
+    blob_free(b);
+    struct error second = {0};
+    if (!fine && t->options->checkpoint && train_save(t, &second))
+        msg_say("the model is not written; the run is kept, and --resume %s ends it", t->options->checkpoint);
+    return fine;
+}
+
+static bool run(struct training *t, struct error *e) {
     if (o.resume && !train_resume(t, o.resume, e)) return false;
-    msg_say("%lld parameters, %lld examples, %lld steps an epoch, %d threads", (long long)a->parameters, (long long)split.trains,
-            (long long)t->steps_per_epoch, pool_threads(pool));
+    msg_say("%lld parameters, %lld examples, %lld steps an epoch, %d threads", (long long)t->model->arch->parameters, (long long)t->split.trains,
+            (long long)t->steps_per_epoch, pool_threads(t->pool));
     out_graceful(true);
     if (!train_run(t, e)) return false;
-    if (t->interrupted) {
-        if (options.checkpoint) msg_say("interrupted after step %lld; --resume %s continues", (long long)t->step, options.checkpoint);
+    if (t->interrupted) end_interrupted(t);
+    json_t *record = record_new();
+    json_object_update(json_object_get(record, "config"), (json_t *)t->options->identity);
+    bool fine = note_results(t, record, e);
+    if (fine && out_stopping() && train_save(t, e)) end_interrupted(t);
+    fine = fine && !e->status;
+    if (fine && o.profile) train_say_profile(t);
+    fine = fine && write_result(t, record, e);
+    json_decref(record);
+    if (fine && out_stopping()) {
+        msg_say("interrupted while the model was written; it is whole");
         out_interrupted();
     }
-    out_graceful(false);
+    return fine;
+}
 
-    struct blob *b = blob_new("model");
-    json_t *record = record_new();
-    json_object_update(json_object_get(record, "config"), run);
-    record_int(record, "config.examples", split.trains);
-    if (!note_metrics(t, "train", d, split.train, split.trains, record, e)) return false;
-    if (split.validations && !note_metrics(t, "validation", d, split.validation, split.validations, record, e)) return false;
-    if (test && !note_metrics(t, "test", test, NULL, test->count, record, e)) return false;
-    note_history(t, b, record);
-    blob_set_lineage(b, "trainclf", run, (const struct blob *[]){d->blob, test ? test->blob : NULL}, test ? 2 : 1);
-    if (o.profile) say_profile(t);
-    return write_model(m, b, record, e);
+static bool train_model(struct dataset *d, struct dataset *test, struct pool *pool, struct error *e) {
+    struct arch *a = arch_parse(o.arch, shape_of(3, d->channels, d->height, d->width), o.positive.count ? 1 : d->classes, e);
+    if (!a) return false;
+    struct model *m = model_new(a, o.seed);
+    struct train_split split = {0};
+    struct train_options options;
+    struct training *t = NULL;
+    json_t *is = NULL;
+    double *weight = NULL;
+    if (prepare(m, &split, d, test, pool, e) && settle(&options, &weight, m, d, &split, e)) {
+        options.identity = is = identity(m, d, test);
+        t = train_open(m, &options, NULL, d, &split, test, pool, e);
+    }
+    bool fine = t && (o.explain ? explain(t, e) : run(t, e));
+    train_free(t);
+    json_decref(is);
+    free(weight);
+    train_split_free(&split);
+    model_free(m);
+    return fine;
+}
+
+static bool check_outputs(struct error *e) {
+    if (o.explain) return out_check(NULL, false, e);
+    return ((!o.output && o.json) || out_check(o.output, true, e)) && (!o.checkpoint || out_check(o.checkpoint, true, e));
 }
 
 int main(int argc, char **argv) {
     struct error e = {0};
     opt_parse(&program, argc, argv);
     check();
+    if (!check_outputs(&e)) msg_fail(&e);
     struct pool *pool = pool_new((int)o.threads);
     struct dataset *d = o.input ? dataset_open(o.input, &e) : NULL;
     struct dataset *test = o.test && !e.status ? dataset_open(o.test, &e) : NULL;
     bool fine = !e.status && (o.import ? import_model(d, pool, &e) : train_model(d, test, pool, &e));
+    dataset_free(test);
+    dataset_free(d);
+    pool_free(pool);
     if (!fine) msg_fail(&e);
     return msg_close();
 }

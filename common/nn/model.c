@@ -2,6 +2,7 @@
 #include "model.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@ static struct model *take(struct arch *a) {
     m->arch = a;
     m->binary = a->outputs == 1;
     m->classes = m->binary ? 2 : a->outputs;
-    m->normalise = "none";
+    strcpy(m->normalise, "none");
     m->std = 1;
     return m;
 }
@@ -102,6 +103,19 @@ bool model_load(struct model *m, const struct blob *from, struct error *e) {
            copy_weights(m->arch->state, m->arch->states, from, m->state, e);
 }
 
+int64_t model_outputs(const struct blob *weights) {
+    int64_t last = -1, outputs = 0;
+    for (int i = 0; i < weights->count; i++) {
+        const struct tensor *t = &weights->tensor[i];
+        char *end;
+        long element = strtol(t->name, &end, 10);
+        if (end == t->name || element < last || t->rank < 1) continue;
+        last = element;
+        outputs = t->dim[0];
+    }
+    return outputs;
+}
+
 static bool read_input(const struct blob *b, struct shape *s, struct error *e) {
     const json_t *input = b->record ? record_get(b->record, "config.input") : NULL;
     bool fine = json_is_array(input) && json_array_size(input) == 3;
@@ -115,10 +129,8 @@ static bool read_input(const struct blob *b, struct shape *s, struct error *e) {
 }
 
 static bool read_normalisation(struct model *m, const struct blob *b, struct error *e) {
-    static const char *const words[] = {"none", "constant", "scalar", "mean-image"};
     const json_t *word = record_get(b->record, "config.normalise");
-    for (int i = 0; i < 4; i++)
-        if (json_is_string(word) && !strcmp(json_string_value(word), words[i])) m->normalise = words[i];
+    if (json_is_string(word)) snprintf(m->normalise, sizeof m->normalise, "%s", json_string_value(word));
     const struct tensor *mean = blob_find(b, "assay.mean"), *std = blob_find(b, "assay.std");
     if (!mean && !std) return true;
     if (!mean || !std) return error_set(e, EXIT_INPUT, "%s: assay.mean and assay.std: one is there without the other", b->source);
@@ -209,17 +221,20 @@ void model_save(const struct model *m, struct blob *to, json_t *record) {
     record_int(record, "config.classes", m->classes);
     record_int(record, "config.parameters", a->parameters);
     record_text(record, "config.normalise", m->normalise);
-    if (!m->binary) return;
-    json_t *labels = json_array();
-    for (int i = 0; i < 64; i++)
-        if (m->positive >> i & 1) json_array_append_new(labels, json_integer(i));
-    record_set(record, "config.positive", labels);
+    if (m->binary) record_set(record, "config.positive", model_positive(m));
 }
 
 // ---- labels
 
 int model_label(const struct model *m, int64_t label) {
     return m->binary ? label < 64 && (m->positive >> label & 1) : (int)label;
+}
+
+json_t *model_positive(const struct model *m) {
+    json_t *labels = json_array();
+    for (int i = 0; i < 64; i++)
+        if (m->positive >> i & 1) json_array_append_new(labels, json_integer(i));
+    return labels;
 }
 
 bool model_fits(const struct model *m, const struct dataset *d, struct error *e) {
@@ -360,7 +375,6 @@ void evaluator_free(struct evaluator *v) {
 }
 
 void evaluator_refresh(struct evaluator *v) { model_bind(v->m, &v->nodes, v->exec, &v->binding); }
-const struct plan *evaluator_plan(const struct evaluator *v) { return v->plan; }
 
 // At most EVALUATE_BATCH rows.
 static bool run_batch(struct evaluator *v, const float *rows, int64_t n, float *logits, struct error *e) {

@@ -23,7 +23,7 @@ struct model {
     int classes;            // of the logits, >= 2
     bool binary;            // one output
     uint64_t positive;      // binary: bit l is set where label l is the positive class
-    const char *normalise;  // "none", "constant", "scalar", "mean-image"
+    char normalise[128];    // as train_normalise was asked: "none", "constant:M,S", "scalar", "mean-image"
     int64_t mean_count;     // 0 (none), 1, or C H W
     float *mean;            // [mean_count], subtracted
     float std;              // then divided by
@@ -40,6 +40,9 @@ void model_free(struct model *m);
 // Weights of any safetensors state dict whose names and shapes are the arch's; `assay.*` is passed over,
 // anything else left over is refused. F16, BF16 and F64 are converted.
 bool model_load(struct model *m, const struct blob *from, struct error *e);
+// How many outputs a state dict's network has: the first dimension of the last element's tensors; 0 where no name
+// begins with an element's number.
+int64_t model_outputs(const struct blob *weights);
 // Adds the model to a blob under construction: weights by PyTorch's names, normalisation, keep, and its
 // config (arch, input, classes, normalise ...) to `record`. The blob borrows the model's arrays.
 void model_save(const struct model *m, struct blob *to, json_t *record);
@@ -47,6 +50,7 @@ void model_save(const struct model *m, struct blob *to, json_t *record);
 // Refuses a data set whose images or labels the model cannot take, saying which.
 bool model_fits(const struct model *m, const struct dataset *d, struct error *e);
 int model_label(const struct model *m, int64_t label);  // the class of a label
+json_t *model_positive(const struct model *m);          // binary: the labels of the positive class, a new list
 
 // ---- a model inside any graph
 
@@ -76,7 +80,6 @@ struct evaluator;
 struct evaluator *evaluator_open(const struct model *m, const char *device, struct pool *pool, struct error *e);
 void evaluator_free(struct evaluator *v);
 void evaluator_refresh(struct evaluator *v);  // after the model's weights changed
-const struct plan *evaluator_plan(const struct evaluator *v);
 // rows: n images, C H W floats each -> n rows of `classes` logits.
 bool evaluator_rows(struct evaluator *v, const float *rows, int64_t n, float *logits, struct error *e);
 // The images index[0..n) of a data set (NULL: 0 .. n - 1) -> n rows of logits.

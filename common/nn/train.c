@@ -7,6 +7,7 @@
 #include "train.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,7 +54,7 @@ struct train_run {
     float *best_theta, *best_state;
 };
 
-// ---- the split and the normalisation
+// ---- the split
 
 struct train_split train_split(unsigned char *keep, int64_t count, double fraction, uint64_t seed) {
     struct train_split s = {0};
@@ -81,6 +82,53 @@ void train_split_free(struct train_split *s) {
     free(s->validation);
     *s = (struct train_split){0};
 }
+
+// ---- the classes
+
+static bool list_of_weights(const char *text, double *weight, int classes) {
+    enum { WEIGHT_MOST = 1000000 };
+    for (int k = 0; k < classes; k++) {
+        char word[64];
+        size_t length = strcspn(text, ",");
+        if (length >= sizeof word || (text[length] == ',') != (k + 1 < classes)) return false;
+        memcpy(word, text, length);
+        word[length] = 0;
+        if (!parse_real(word, &weight[k]) || !(weight[k] >= 0 && weight[k] <= WEIGHT_MOST)) return false;
+        text += length + 1;
+    }
+    return true;
+}
+
+double *train_class_weights(const char *word, const struct model *m, const struct dataset *d, const struct train_split *s,
+                            struct error *e) {
+    if (!strcmp(word, "none")) return NULL;
+    int64_t *count = memory_zero((size_t)m->classes * sizeof *count);
+    double *weight = memory_zero((size_t)m->classes * sizeof *weight);
+    bool balanced = !strcmp(word, "balanced");
+    for (int64_t i = 0; i < s->trains; i++) count[model_label(m, d->y[s->train[i]])]++;
+    if (!balanced && !list_of_weights(word, weight, m->classes))
+        error_set(e, EXIT_USAGE, "class weights \"%s\": none, balanced or %d numbers from 0 to 1e6 expected", word, m->classes);
+    double total = 0;
+    for (int k = 0; k < m->classes; k++) {
+        if (balanced && count[k]) weight[k] = (double)s->trains / ((double)m->classes * (double)count[k]);
+        total += weight[k] * (double)count[k];
+    }
+    if (!e->status && !(total > 0)) error_set(e, EXIT_USAGE, "class weights \"%s\": no example to train on has a positive weight", word);
+    free(count);
+    if (!e->status) return weight;
+    free(weight);
+    return NULL;
+}
+
+bool train_two_classes(const struct model *m, const struct dataset *d, const struct train_split *s, struct error *e) {
+    int64_t positive = 0;
+    for (int64_t i = 0; i < s->trains; i++) positive += model_label(m, d->y[s->train[i]]);
+    if (positive > 0 && positive < s->trains) return true;
+    return error_set(e, EXIT_INPUT, "%s: %s of the %lld examples to train on %s in the positive class", d->blob->source, positive ? "all" : "none",
+                     (long long)s->trains, positive ? "are" : "is");
+}
+
+// ---- the normalisation
 
 struct pixels {
     const struct dataset *d;
@@ -111,9 +159,9 @@ bool train_normalise(struct model *m, const char *word, const struct dataset *d,
     bool constant = !strncmp(word, "constant:", 9), image = !strcmp(word, "mean-image");
     m->mean_count = 0;
     m->std = 1;
-    m->normalise = constant ? "constant" : image ? "mean-image" : !strcmp(word, "scalar") ? "scalar" : "none";
+    bool whole = (size_t)snprintf(m->normalise, sizeof m->normalise, "%s", word) < sizeof m->normalise;
     if (!strcmp(word, "none")) return true;
-    if (!constant && !image && strcmp(word, "scalar"))
+    if (!whole || (!constant && !image && strcmp(word, "scalar")))
         return error_set(e, EXIT_USAGE, "normalisation \"%s\": none, constant:M,S, scalar or mean-image expected", word);
     int64_t size = shape_count(&m->arch->input);
     m->mean_count = image ? size : 1;
@@ -270,7 +318,7 @@ struct training *train_open(struct model *m, const struct train_options *o, stru
     for (int64_t i = 0; i < TRAIN_COLUMNS * o->epochs; i++) t->history[i] = NAN;
 
     bool norm = m->arch->batch_norm, fine = true;
-    int64_t n = split->trains, b = o->batch;
+    int64_t n = split->trains, b = o->batch < n || n < 1 ? o->batch : n;
     if (n < 1 || (norm && n < 2)) fine = error_set(e, EXIT_INPUT, "%lld examples to train on%s", (long long)n, norm ? ", and batch norm needs two" : "");
     if (fine && norm && b < 2) fine = error_set(e, EXIT_USAGE, "batch norm needs batches of two examples or more");
     t->steps_per_epoch = (n + b - 1) / b;
@@ -373,6 +421,9 @@ static bool make_batch(struct training *t, int64_t n, struct error *e) {
     return true;
 }
 
+// printf signs the not-a-number that x86 makes.
+static const char *not_finite(double v) { return isnan(v) ? "nan" : v > 0 ? "inf" : "-inf"; }
+
 // Losses and hits of the step just run.
 static bool take_losses(struct training *t, int64_t n, struct error *e) {
     struct train_run *r = t->run;
@@ -380,8 +431,8 @@ static bool take_losses(struct training *t, int64_t n, struct error *e) {
     for (int64_t i = 0; i < n; i++) {
         double loss = real_at(r, r->losses, i);
         if (!isfinite(loss))
-            return error_set(e, EXIT_INPUT, "step %lld (epoch %lld): the loss of example %lld is %g; a smaller --lr may help",
-                             (long long)t->step + 1, (long long)t->epoch + 1, (long long)r->index[i], loss);
+            return error_set(e, EXIT_INPUT, "step %lld (epoch %lld): the loss of example %lld is %s; a smaller --lr may help",
+                             (long long)t->step + 1, (long long)t->epoch + 1, (long long)r->index[i], not_finite(loss));
         r->loss_sum += loss;
         int best = 0;
         for (int k = 1; k < classes; k++)
@@ -407,8 +458,8 @@ static bool train_step(struct training *t, struct error *e) {
     double middle = msg_clock();
     int64_t spoilt = optim_step(&r->optim, schedule_lr(&r->schedule, t->step), m->theta, r->flat, t->pool);
     if (spoilt >= 0)
-        return error_set(e, EXIT_INPUT, "step %lld (epoch %lld): the gradient of tensor %s is %g; a smaller --lr may help",
-                         (long long)t->step + 1, (long long)t->epoch + 1, arch_param_at(m->arch, spoilt)->name, (double)r->flat[spoilt]);
+        return error_set(e, EXIT_INPUT, "step %lld (epoch %lld): the gradient of tensor %s is %s; a smaller --lr may help",
+                         (long long)t->step + 1, (long long)t->epoch + 1, arch_param_at(m->arch, spoilt)->name, not_finite((double)r->flat[spoilt]));
     if (n) from_device(r, m->state, r->state, m->arch->state_size);
     t->seconds[TRAIN_HOOKS] += middle - start;
     t->seconds[TRAIN_OPTIMISER] += msg_clock() - middle;
@@ -495,7 +546,8 @@ struct saved {
     double number[2];  // sum of losses, best score
 };
 
-static bool save_checkpoint(struct training *t, struct error *e) {
+bool train_save(struct training *t, struct error *e) {
+    if (!t->options->checkpoint) return true;
     struct train_run *r = t->run;
     const struct arch *a = t->model->arch;
     int64_t size = a->size, state = a->state_size, dim[2] = {TRAIN_COLUMNS, t->options->epochs};
@@ -612,8 +664,9 @@ bool train_run(struct training *t, struct error *e) {
     bool fine = true;
     while (fine && !r->stopped && !t->interrupted && t->epoch < t->options->epochs) {
         fine = train_epoch(t, terminal ? &progress : NULL, e);
-        bool save = t->options->checkpoint && (t->interrupted || t->options->checkpoint_epochs);
-        if (fine && save) fine = save_checkpoint(t, e);
+        // A signal while an epoch ended, the last one included.
+        t->interrupted = t->interrupted || out_stopping();
+        if (fine && (t->interrupted || t->options->checkpoint_epochs)) fine = train_save(t, e);
     }
     if (terminal) progress_close(&progress);
     if (fine && !t->interrupted && t->options->keep_best && t->best_epoch) {
@@ -624,4 +677,13 @@ bool train_run(struct training *t, struct error *e) {
     exec_profile(r->exec, parts);
     for (int i = 0; i < PARTS; i++) t->seconds[i] += parts[i];
     return fine;
+}
+
+void train_say_profile(const struct training *t) {
+    static const char *const own[] = {"data", "optimiser", "regime", "evaluation"};
+    double total = 0, share[TRAIN_PARTS];
+    for (int i = 0; i < TRAIN_PARTS; i++) total += share[i] = t->seconds[i] * (i < PARTS ? 1 : pool_threads(t->pool));
+    for (int i = 0; i < TRAIN_PARTS; i++)
+        msg_say("%-12s %9.3f s %5.1f %%", i < PARTS ? exec_part_name[i] : own[i - PARTS], share[i], 100 * share[i] / (total > 0 ? total : 1));
+    msg_say("%-12s %9.3f s of %d threads", "all", total, pool_threads(t->pool));
 }

@@ -64,6 +64,14 @@ struct train_split {
 struct train_split train_split(unsigned char *keep, int64_t count, double fraction, uint64_t seed);
 void train_split_free(struct train_split *s);
 
+// A weight for each class (free with free): "none" gives NULL; "balanced" weighs by n / (classes x examples of the
+// class), as scikit-learn does; else numbers separated by commas. NULL and an error where that is none of them or leaves
+// no example any weight.
+double *train_class_weights(const char *word, const struct model *m, const struct dataset *d, const struct train_split *s,
+                            struct error *e);
+// Both classes of a binary network occur among the examples to train on.
+bool train_two_classes(const struct model *m, const struct dataset *d, const struct train_split *s, struct error *e);
+
 // Input normalisation: "none", "constant:M,S", "scalar" (mean and deviation of all pixels of the examples),
 // "mean-image" (their mean image is subtracted). The first two need no data.
 bool train_normalise(struct model *m, const char *word, const struct dataset *d, const int64_t *index, int64_t n,
@@ -107,7 +115,12 @@ const struct plan *train_plan(const struct training *t);
 // Continues a checkpoint bit for bit; refuses one of another run, naming the first difference.
 bool train_resume(struct training *t, const char *path, struct error *e);
 bool train_run(struct training *t, struct error *e);
+// Saves the run as it stands, where the options have a checkpoint. After the last epoch such a checkpoint resumes to the
+// same end at once.
+bool train_save(struct training *t, struct error *e);
 void train_free(struct training *t);
+
+void train_say_profile(const struct training *t);  // where the time went
 
 // Loss and accuracy of the model as it is, on those examples (index NULL: all).
 bool train_evaluate(struct training *t, const struct dataset *d, const int64_t *index, int64_t n, struct evaluation *out,

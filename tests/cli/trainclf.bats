@@ -22,7 +22,7 @@ raw = open(sys.argv[1], "rb").read()
 n = struct.unpack("<Q", raw[:8])[0]
 head, data = json.loads(raw[8:8 + n]), raw[8 + n:]
 meta = head.pop("__metadata__")
-record, kind = json.loads(meta["assay.record"]), meta["assay.kind"]
+record, kind, lineage = json.loads(meta["assay.record"]), meta["assay.kind"], json.loads(meta.get("assay.lineage", "[]"))
 code = {"F32": "f", "F64": "d", "U8": "B", "I64": "q"}
 t = {k: struct.unpack(f"<{math.prod(v['shape'])}{code[v['dtype']]}", data[slice(*v["data_offsets"])]) for k, v in head.items()}
 shape = {k: v["shape"] for k, v in head.items()}
@@ -148,13 +148,123 @@ refuse() {  # STATUS WORD ARGUMENTS...
     refuse 2 "normalisation" -i "$DATA/train.st" --arch "$SMALL" --normalise max
     refuse 2 "--keep-best needs --validation" -i "$DATA/train.st" --keep-best
     refuse 2 "--positive" -i "$DATA/train.st" --positive 1,x
-    refuse 2 "--class-weights" -i "$DATA/train.st" --arch "$SMALL" --class-weights 1,2
+    refuse 2 "class weights" -i "$DATA/train.st" --arch "$SMALL" --class-weights 1,2
     refuse 2 "no device" -i "$DATA/train.st" --arch "$SMALL" --device tpu
     refuse 3 "images of [3, 12, 12], and the model takes [1, 12, 12]" -i "$DATA/train.st" --arch "$SMALL" --test "$DATA/colour.st"
     refuse 4 "nowhere.st" -i "$DATA/nowhere.st"
 }
 
+@test "an output that cannot be written is told before the training" {
+    for bad in "$BATS_TEST_TMPDIR/nowhere/m.st" "$BATS_TEST_TMPDIR"; do
+        run trainclf -i "$DATA/train.st" --arch "$SMALL" --epochs 1000000 -o "$bad"
+        echo "$output"
+        [ "$status" -eq 4 ]
+        [[ "$output" == *"$bad"* && "$output" != *"steps an epoch"* ]]
+    done
+    refuse 4 "nowhere/c.st" -i "$DATA/train.st" --arch "$SMALL" --epochs 1000000 --checkpoint "$BATS_TEST_TMPDIR/nowhere/c.st"
+}
+
+@test "settings that would train nothing are refused" {
+    ARGS=(-i "$DATA/train.st" --arch "$SMALL" --epochs 1)
+    refuse 2 "--validation 0.001 of 240 examples is none" "${ARGS[@]}" --validation .001 --patience 3
+    refuse 2 "WIDTHS is missing" -i "$DATA/train.st" --arch homogeneous
+    refuse 2 "no example to train on has a positive weight" "${ARGS[@]}" --class-weights 0,0,0,0,0,0,0,0,0,0
+    refuse 2 "numbers from 0 to 1e6" "${ARGS[@]}" --class-weights 1e30,1,1,1,1,1,1,1,1,1
+    refuse 2 "numbers from 0 to 1e6" "${ARGS[@]}" --class-weights 1,1,1,1,1,1,1,1,1,1,
+    BINARY=(-i "$DATA/train.st" --arch "flatten | linear 1" --epochs 1)
+    refuse 3 "none of the 240 examples to train on is in the positive class" "${BINARY[@]}" --positive 30
+    refuse 3 "all of the 240 examples to train on are in the positive class" "${BINARY[@]}" --positive 0,1,2,3,4,5,6,7,8,9
+    refuse 2 "labels are whole numbers" "${BINARY[@]}" --positive 1.5
+    fetch -q synthetic --count 20 --size 1x12x12 --classes 1 -o "$BATS_TEST_TMPDIR/one.st"
+    refuse 3 "one class only" -i "$BATS_TEST_TMPDIR/one.st" --arch "flatten | linear 1"
+    trainclf -q "${ARGS[@]}" --class-weights 0,0,0,0,0,0,0,0,1,2 -o "$OUT"
+}
+
+@test "a seed is written as it was given" {
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --seed 18446744073709551615 -o "$OUT"
+    [ "$(look "$OUT" 'record["config"]["seed"], lineage[-1]["seed"]')" = "('18446744073709551615', '18446744073709551615')" ]
+}
+
+@test "one word for one thing: onecycle is one-cycle, the normalisation has one key" {
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 2 --schedule onecycle --normalise constant:.5,.25 -o "$BATS_TEST_TMPDIR/a.st"
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 2 --schedule one-cycle --normalise constant:.5,.25 -o "$OUT"
+    cmp "$BATS_TEST_TMPDIR/a.st" "$OUT"
+    [ "$(look "$OUT" '[(k, v) for k, v in record["config"].items() if k.startswith("normalis")]')" = "[('normalise', 'constant:.5,.25')]" ]
+    [ "$(look "$OUT" 'record["config"]["schedule"]')" = one-cycle ]
+}
+
+@test "a batch larger than the data costs no more than the data" {
+    for batch in 240 1000000; do
+        trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 2 --batch $batch -o "$BATS_TEST_TMPDIR/$batch.st"
+    done
+    [ "$(look "$BATS_TEST_TMPDIR/240.st" 't["4.weight"]')" = "$(look "$BATS_TEST_TMPDIR/1000000.st" 't["4.weight"]')" ]
+    # A million images of this size are 576 MB.
+    (ulimit -v 524288; trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --threads 1 --batch 1000000 -o "$OUT")
+}
+
+@test "a run that is interrupted after its last step leaves a checkpoint" {
+    # Much to evaluate and little to train: the signal comes while the last epoch is evaluated, or later.
+    fetch -q synthetic --count 20000 --size 1x12x12 --seed 3 -o "$BATS_TEST_TMPDIR/large.st"
+    ARGS=(-i "$DATA/train.st" --test "$BATS_TEST_TMPDIR/large.st" --epochs 1 --batch 240 --threads 1
+          --arch "conv 32 3 | relu | conv 32 3 | relu | maxpool 2 | flatten | linear 10")
+    for moment in "steps an epoch" "epoch 1/1"; do
+        rm -f "$OUT" "$OUT.checkpoint"
+        trainclf "${ARGS[@]}" -o "$OUT" 2> "$BATS_TEST_TMPDIR/said" 3>&- &
+        until grep -q "$moment" "$BATS_TEST_TMPDIR/said"; do sleep .01; done
+        sleep .2
+        kill -INT $!
+        status=0
+        wait $! || status=$?
+        cat "$BATS_TEST_TMPDIR/said"
+        [ "$status" -eq 130 ]
+        [ ! -e "$OUT" ]
+        [ "$(look "$OUT.checkpoint" 'kind, t["assay.run.counters"][:2]')" = "('checkpoint', (1, 1))" ]
+    done
+    trainclf -q "${ARGS[@]}" --resume "$OUT.checkpoint" -o "$OUT"
+    trainclf -q "${ARGS[@]}" -o "$BATS_TEST_TMPDIR/whole.st"
+    cmp "$BATS_TEST_TMPDIR/whole.st" "$OUT"
+}
+
+@test "an interrupted run without a place for a checkpoint says so" {
+    trainclf -q -i "$DATA/train.st" --arch "conv 16 3 | relu | flatten | linear 10" --epochs 10000 --batch 16 2> "$BATS_TEST_TMPDIR/said" > "$BATS_TEST_TMPDIR/out" 3>&- &
+    sleep .5
+    kill -INT $!
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 130 ]
+    [ ! -s "$BATS_TEST_TMPDIR/out" ]
+    grep -q "nothing is kept" "$BATS_TEST_TMPDIR/said"
+}
+
+@test "a model that cannot be written at the end leaves the run in its checkpoint" {
+    ARGS=(-i "$DATA/train.st" --arch "$SMALL" --epochs 2 --checkpoint "$BATS_TEST_TMPDIR/kept.st")
+    # /dev/full can be opened and takes nothing.
+    run trainclf "${ARGS[@]}" -o /dev/full
+    echo "$output"
+    [ "$status" -eq 4 ]
+    [[ "$output" == *"No space left on device"* && "$output" == *"--resume $BATS_TEST_TMPDIR/kept.st"* ]]
+    trainclf -q "${ARGS[@]}" --resume "$BATS_TEST_TMPDIR/kept.st" -o "$OUT"
+    run bash -c "trainclf -i '$DATA/train.st' --arch '$SMALL' --explain > /dev/full"
+    [ "$status" -eq 4 ]
+    [[ "$output" == *"standard output: cannot write: No space left on device"* ]]
+}
+
+@test "--import takes no option of training, and its lineage names all it read" {
+    trainclf -q -i "$DATA/train.st" --arch "flatten | linear 1" --positive 1,2 --epochs 1 -o "$BATS_TEST_TMPDIR/binary.st"
+    IMPORT=(--import "$BATS_TEST_TMPDIR/binary.st" --arch "flatten | linear 1")
+    refuse 2 "--epochs is for training" "${IMPORT[@]}" --image 1,12,12 --epochs 5
+    refuse 2 "--l2 is for training" "${IMPORT[@]}" --image 1,12,12 --l2 .1
+    refuse 2 "--subset is for training" "${IMPORT[@]}" -i "$DATA/train.st" --subset first:2
+    refuse 2 "needs --positive" "${IMPORT[@]}" --image 1,12,12
+    refuse 2 "shape of an image" "${IMPORT[@]}" --image 1,12
+    trainclf -q "${IMPORT[@]}" --positive 1,2 -i "$DATA/train.st" -o "$OUT"
+    [ "$(look "$OUT" 'lineage[-1]["options"]')" = "{'arch': 'flatten | linear 1', 'normalise': 'scalar', 'positive': [1, 2]}" ]
+    [ "$(look "$OUT" 'len(lineage[-1]["inputs"])')" = 2 ]
+    [ "$(look "$OUT" 't["assay.mean"]')" = "$(look "$BATS_TEST_TMPDIR/binary.st" 't["assay.mean"]')" ]
+}
+
 @test "a loss that is not finite stops the run with the step" {
     refuse 3 "step " -i "$DATA/train.st" --arch "$SMALL" --optimiser sgd --lr 1e6 --epochs 20
     [[ "$output" == *"the loss of example"* || "$output" == *"the gradient of tensor"* ]]
+    [[ "$output" != *"-nan"* ]]
 }

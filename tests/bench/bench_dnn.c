@@ -14,7 +14,6 @@
 
 #include "base/msg.h"
 #include "base/pool.h"
-#include "base/stats.h"
 #include "engine/dnn.h"
 
 extern void openblas_set_num_threads(int);
@@ -173,11 +172,23 @@ static double rate(struct pool *pool, struct subject *s)
     return threads * l.repeats * s->flop / (msg_clock() - start) / 1e9;
 }
 
+static int ascending(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double middle(double *x, int n)
+{
+    qsort(x, n, sizeof *x, ascending);
+    return x[n / 2];
+}
+
 static double median(const struct subject *s, int threads, int rounds)
 {
     double v[ROUNDS_MAX];
     memcpy(v, s->rate[threads - 1], rounds * sizeof *v);
-    return stats_median(v, rounds);
+    return middle(v, rounds);
 }
 
 static struct dnn_shape shape(int examples, int C, int H, int O, int k, int stride, int padding)
@@ -220,8 +231,8 @@ static void bench_moves(int rounds)
             }
             copied[k] = 40 * 8. * LARGE / (msg_clock() - start) / 1e9;
         }
-        double rate = stats_median(moved, rounds);
-        printf("%-40s %10.1f %9.0f%%\n", name[m], rate, 100 * rate / stats_median(copied, rounds));
+        double rate = middle(moved, rounds);
+        printf("%-40s %10.1f %9.0f%%\n", name[m], rate, 100 * rate / middle(copied, rounds));
     }
     free(large), free(other), free(small), free(index);
 }
@@ -237,7 +248,7 @@ static void bench_call(int rounds)
         for (int i = 0; i < 20000; i++) run_ours(&least, 0);
         seconds[k] = (msg_clock() - start) / 20000;
     }
-    printf("\none call: %.2f microseconds\n", 1e6 * stats_median(seconds, rounds));
+    printf("\none call: %.2f microseconds\n", 1e6 * middle(seconds, rounds));
     subject_free(&least);
 }
 

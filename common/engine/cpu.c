@@ -560,6 +560,13 @@ static void zero_sums(struct cpu *c, int pass) {
     }
 }
 
+// Whether the pass has an instruction that is better off with the rows of several shards.
+static bool wants_rows(const struct cpu *c) {
+    for (int t = c->from; t < c->to; t++)
+        if (c->p->instr[t].by_job) return true;
+    return false;
+}
+
 static void run_pass(struct cpu *c, int pass) {
     for (; c->to < c->p->instrs && c->p->instr[c->to].pass == pass && c->p->instr[c->to].whole; c->to++) {
         struct where h = {.w = &c->worker[0], .rows = 1};
@@ -576,7 +583,7 @@ static void run_pass(struct cpu *c, int pass) {
     for (c->round_first = 0; c->round_first < c->shards; c->round_first += ROUND) {
         c->round_shards = c->shards - c->round_first < ROUND ? c->shards - c->round_first : ROUND;
         int64_t share = (c->round_shards + c->threads - 1) / c->threads;
-        c->job_shards = (int)(share < JOB ? share : JOB);
+        c->job_shards = wants_rows(c) ? (int)(share < JOB ? share : JOB) : 1;
         pool_run(c->pool, (c->round_shards + c->job_shards - 1) / c->job_shards, run_job, c);
         finish_sums(c, pass);
     }
@@ -698,6 +705,21 @@ static void open_instr(struct cpu *c, int t, size_t *scratch, size_t *stage, siz
     }
 }
 
+// Large tasks first: workers take them in this order and finish together.
+static int64_t task_cost(const struct cpu *c, const struct task *t) {
+    const struct instr *i = &c->p->instr[t->instr];
+    return (t->to - t->from) * (i->code == I_GEMM_SUM ? dim_of(i->node, 2) : 1);
+}
+
+static void sort_tasks(const struct cpu *c, struct task *list, int count) {
+    for (int i = 1; i < count; i++)
+        for (int j = i; j > 0 && task_cost(c, &list[j - 1]) < task_cost(c, &list[j]); j--) {
+            struct task t = list[j];
+            list[j] = list[j - 1];
+            list[j - 1] = t;
+        }
+}
+
 static void *open_cpu(const struct plan *p, struct pool *pool, struct error *e) {
     (void)e;
     BUG_IF(!pool, "the cpu executor needs a pool");
@@ -712,6 +734,7 @@ static void *open_cpu(const struct plan *p, struct pool *pool, struct error *e) 
     c->kernel = memory_zero((size_t)(p->instrs + 1) * sizeof *c->kernel);
     c->out = memory_zero((size_t)(p->outputs + 1) * sizeof *c->out);
     for (int t = 0; t < p->instrs; t++) open_instr(c, t, &scratch, &stage, &views);
+    sort_tasks(c, c->finish, c->finishes);
     c->pending = memory_zero((size_t)(c->packs + c->finishes + 1) * sizeof *c->pending);
     for (int v = 0; v < p->values; v++)
         if (p->value[v].root == v && p->value[v].place == AT_WHOLE)

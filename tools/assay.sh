@@ -4,7 +4,8 @@ set -eu
 
 here=$(dirname -- "$(readlink -f -- "$0")")
 programs=$here/../libexec/assay
-[ -d "$programs" ] || programs=$here  # in the source tree
+tree=
+[ -d "$programs" ] || { programs=$here tree=$here/..; }  # in the source tree
 programs=$(cd -- "$programs" && pwd)
 
 list() {
@@ -31,9 +32,14 @@ END
 --version) echo "assay @VERSION@" ;;
 help)
     case ${2-} in
-    '') exec man 7 assay ;;
-    *) exec man "assay-$2" ;;
+    '' | assay) page=assay.7 name=assay ;;
+    *) page=$2.1 name=assay-$2 ;;
     esac
+    case $page in
+    */*) ;;
+    *) [ -z "$tree" ] || [ ! -r "$tree/man/$page" ] || exec man -l "$tree/man/$page" ;;
+    esac
+    exec man "${page##*.}" "$name"
     ;;
 env)
     printf 'PATH="%s:$PATH"; export PATH\n' "$programs"

@@ -41,6 +41,21 @@ setup() {
     [[ "$(assay --version)" == "assay "[0-9]* ]]
 }
 
+@test "assay help shows the manual, in the source tree too" {
+    mkdir programs
+    printf '#!/bin/sh\necho "$*"\nfor page; do :; done\n[ "$1" != -l ] || [ -r "$page" ]\n' > programs/man
+    chmod +x programs/man
+    PATH="$PWD/programs:$PATH"
+    [ "$(assay help)" = "7 assay" ]
+    [ "$(assay help fetch)" = "1 assay-fetch" ]
+    tree="$(cd "$BATS_TEST_DIRNAME/../.." && pwd)"
+    for tool in $tools; do
+        [[ "$("$tree/bin/assay" help "$tool")" == "-l $tree/"*"/man/$tool.1" ]]
+    done
+    [[ "$("$tree/bin/assay" help)" == "-l $tree/"*"/man/assay.7" ]]
+    [ "$("$tree/bin/assay" help nothing)" = "1 assay-nothing" ]
+}
+
 @test "assay env puts the plain names on PATH" {
     [ "$(sh -c 'eval "$(assay env)"; command -v fetch')" = "$PLACE/libexec/assay/fetch" ]
     [ "$(bash -c 'eval "$(assay env)"; complete -p trainclf')" = "complete -F _assay_plain trainclf" ]

@@ -39,7 +39,7 @@ struct slope *slope_open(const struct model *m, enum slope_loss loss, const char
         slope_free(s);
         return NULL;
     }
-    slope_refresh(s);
+    model_bind(m, &s->nodes, s->exec, &s->binding);
     return s;
 }
 
@@ -54,7 +54,6 @@ void slope_free(struct slope *s) {
     free(s);
 }
 
-void slope_refresh(struct slope *s) { model_bind(s->m, &s->nodes, s->exec, &s->binding); }
 const struct plan *slope_plan(const struct slope *s) { return s->plan; }
 void slope_profile(struct slope *s, double seconds[PARTS]) { exec_profile(s->exec, seconds); }
 

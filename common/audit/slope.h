@@ -15,7 +15,6 @@ extern const char *const slope_loss_name[2];  // "ce", "margin"
 struct slope;
 struct slope *slope_open(const struct model *m, enum slope_loss loss, const char *device, struct pool *pool, struct error *e);
 void slope_free(struct slope *s);
-void slope_refresh(struct slope *s);  // after the model's weights changed
 const struct plan *slope_plan(const struct slope *s);
 // x: n images; y: their classes -> logits: n rows of `classes`, gradient: n rows like x.
 bool slope_run(struct slope *s, const float *x, const int32_t *y, int64_t n, float *logits, float *gradient, struct error *e);

@@ -243,9 +243,14 @@ json_t *look_list_json(const struct blob *b)
 
 // ---- statistics
 
-struct look_statistics look_statistics_of(const struct tensor *t)
+struct statistics {
+    int64_t count, nan, infinite;
+    double min, max, mean, deviation;  // of the finite values, NaN where there are none; population deviation
+};
+
+static struct statistics statistics_of(const struct tensor *t)
 {
-    struct look_statistics s = {.count = tensor_count(t), .min = INFINITY, .max = -INFINITY};
+    struct statistics s = {.count = tensor_count(t), .min = INFINITY, .max = -INFINITY};
     // Two passes: the sum of squares of a mean far from 0 would lose the deviation.
     double sum = 0, square = 0;
     for (int64_t i = 0; i < s.count; i++) {
@@ -286,7 +291,7 @@ bool look_statistics(const struct blob *b, const char *names, struct out *o, str
     for (int i = 0; i < b->count; i++) {
         const struct tensor *t = &b->tensor[i];
         if (!part_names_hold(names, t->name)) continue;
-        struct look_statistics s = look_statistics_of(t);
+        struct statistics s = statistics_of(t);
         print_name(f, t->name, width);
         fprintf(f, "  %-4s  %-22s %13.7g %13.7g %13.7g %13.7g %9" PRId64 " %9" PRId64 "\n", dtype_name(t->dtype),
                 tensor_shape_text(t, shape), s.min, s.max, s.mean, s.deviation, s.nan, s.infinite);
@@ -306,7 +311,7 @@ json_t *look_statistics_json(const struct blob *b, const char *names)
     for (int i = 0; i < b->count; i++) {
         const struct tensor *t = &b->tensor[i];
         if (!part_names_hold(names, t->name)) continue;
-        struct look_statistics s = look_statistics_of(t);
+        struct statistics s = statistics_of(t);
         json_object_set_new(tensors, t->name,
                             json_pack("{s:s, s:o, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "dtype", dtype_name(t->dtype),
                                       "shape", shape_json(t), "count", (json_int_t)s.count, "nan", (json_int_t)s.nan,

@@ -15,11 +15,6 @@ json_t *look_list_json(const struct blob *b);
 // "FILE: good: KIND DIGEST", or that it has no seal.
 bool look_verified(const struct blob *b, struct out *o, struct error *e);
 
-struct look_statistics {
-    int64_t count, nan, infinite;
-    double min, max, mean, deviation;  // of the finite values, NaN where there are none; population deviation
-};
-struct look_statistics look_statistics_of(const struct tensor *t);
 // `names`: separated by commas, NULL for all.
 bool look_statistics(const struct blob *b, const char *names, struct out *o, struct error *e);
 json_t *look_statistics_json(const struct blob *b, const char *names);

@@ -24,7 +24,8 @@ static uint32_t u32_of(const unsigned char *c)
     return (uint32_t)c[3] << 24 | (uint32_t)c[2] << 16 | (uint32_t)c[1] << 8 | c[0];
 }
 
-size_t mat5_size(int type)
+// Bytes of a value.
+static size_t size_of(int type)
 {
     static const unsigned char size[] = {[INT8] = 1,   [UINT8] = 1,  [INT16] = 2,  [UINT16] = 2, [INT32] = 4,
                                          [UINT32] = 4, [SINGLE] = 4, [DOUBLE] = 8, [INT64] = 8,  [UINT64] = 8};
@@ -95,7 +96,7 @@ static bool open_values(struct bytes *b, const char *name, int64_t most, struct 
     struct tag t;
     if (!read_tag(b, &t, e)) return false;
     m->type = (int)t.type;
-    size_t size = t.type <= UINT64 ? mat5_size((int)t.type) : 0;
+    size_t size = t.type <= UINT64 ? size_of((int)t.type) : 0;
     if (!size)
         return error_set(e, EXIT_INPUT, "%s: array %s: values of type %u are not read", bytes_name(b), name, t.type);
     if (m->count < 1 || m->count > most)
@@ -152,7 +153,7 @@ static double value_of(const unsigned char *c, int type)
         uint32_t w;
         float f;
     } v = {.u = 0};
-    for (size_t k = 0; k < mat5_size(type); k++) v.u |= (uint64_t)c[k] << 8 * k;
+    for (size_t k = 0; k < size_of(type); k++) v.u |= (uint64_t)c[k] << 8 * k;
     switch (type) {
     case INT8: return (int8_t)v.u;
     case INT16: return (int16_t)v.u;
@@ -167,7 +168,7 @@ static double value_of(const unsigned char *c, int type)
 bool mat5_integers(struct bytes *b, const struct mat5 *m, int64_t *out, int64_t count, struct error *e)
 {
     unsigned char c[8];
-    size_t size = mat5_size(m->type);
+    size_t size = size_of(m->type);
     for (int64_t i = 0; i < count; i++) {
         if (!m->inside && !bytes_take(b, c, size, e)) return false;
         double value = value_of(m->inside ? m->data + (size_t)i * size : c, m->type);

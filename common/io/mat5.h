@@ -19,7 +19,6 @@ struct mat5 {
 
 // Leaves the stream at the first value of the array called `name`; no more than `most` values.
 bool mat5_find(struct bytes *b, const char *name, int64_t most, struct mat5 *m, struct error *e);
-size_t mat5_size(int type);  // bytes of a value
 // The next `count` values as integers; a value that is none is refused.
 bool mat5_integers(struct bytes *b, const struct mat5 *m, int64_t *out, int64_t count, struct error *e);
 

@@ -43,11 +43,6 @@ void msg_verbosity(int new_level)
     level = new_level;
 }
 
-int msg_level(void)
-{
-    return level;
-}
-
 static void put(const char *text, size_t length)
 {
     while (length > 0) {

@@ -13,7 +13,6 @@ void msg_open(const char *program);
 
 // -q sets -1 (errors and warnings only), the default is 0, -v sets 1.
 void msg_verbosity(int level);
-int msg_level(void);
 
 void msg_say(const char *format, ...) __attribute__((format(printf, 1, 2)));   // unless -q
 void msg_more(const char *format, ...) __attribute__((format(printf, 1, 2)));  // with -v

@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <stdbool.h>
-#include <stdlib.h>
 
 #include "error.h"
 
@@ -157,34 +156,19 @@ struct interval stats_clopper_pearson(long k, long n, double level)
 
 // Eight running sums over at most 128 values, then halves: the order is a function of n alone.
 enum { SUM_BASE = 128 };
-#define PAIRWISE(name, type)                                                             \
-    double name(const type *x, long n)                                                   \
-    {                                                                                    \
-        if (n > SUM_BASE) {                                                              \
-            long half = n / 2 / 8 * 8;                                                   \
-            return name(x, half) + name(x + half, n - half);                             \
-        }                                                                                \
-        double s[8] = {0};                                                               \
-        long i = 0;                                                                      \
-        for (; i + 8 <= n; i += 8)                                                       \
-            for (int lane = 0; lane < 8; lane++)                                         \
-                s[lane] += (double)x[i + lane];                                          \
-        for (int lane = 0; i < n; i++, lane++)                                           \
-            s[lane] += (double)x[i];                                                     \
-        return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));        \
+
+double stats_sum(const double *x, long n)
+{
+    if (n > SUM_BASE) {
+        long half = n / 2 / 8 * 8;
+        return stats_sum(x, half) + stats_sum(x + half, n - half);
     }
-PAIRWISE(stats_sum, double)
-PAIRWISE(stats_sum_float, float)
-
-static int ascending(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return isnan(x) || isnan(y) ? !!isnan(x) - !!isnan(y) : (x > y) - (x < y);  // NaN last
-}
-
-double stats_median(double *x, long n)
-{
-    BUG_IF(n <= 0, "median of %ld values", n);
-    qsort(x, (size_t)n, sizeof *x, ascending);
-    return n % 2 ? x[n / 2] : x[n / 2 - 1] + (x[n / 2] - x[n / 2 - 1]) / 2;
+    double s[8] = {0};
+    long i = 0;
+    for (; i + 8 <= n; i += 8)
+        for (int lane = 0; lane < 8; lane++)
+            s[lane] += x[i + lane];
+    for (int lane = 0; i < n; i++, lane++)
+        s[lane] += x[i];
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
 }

@@ -15,9 +15,7 @@ struct interval {
 // n = 0 gives [0, 1].
 struct interval stats_clopper_pearson(long k, long n, double level);
 
-// Pairwise summation of floats and doubles: error O(log n), order fixed.
+// Pairwise summation: error O(log n), order fixed.
 double stats_sum(const double *x, long n);
-double stats_sum_float(const float *x, long n);
-double stats_median(double *x, long n);  // reorders x; n > 0
 
 #endif

@@ -1,115 +1,216 @@
-#!/usr/bin/env python3
-"""How fast the networks run: beside two-thread sgemm, beside the products limit, beside PyTorch where it is there.
+#!/usr/bin/python3
+"""assay's speed beside sgemm, beside the products limit and beside PyTorch, in one run.
 
-    /usr/bin/python3 tests/bench/bench_networks.py [--rounds N] [--pairs N] [--memory]
+    tests/bench/bench_networks.py [--rounds N] [--pairs N] [--threads N] [--only WORDS] [--json FILE]
 
-Machines differ and are shared, so every figure is a ratio within one round: sgemm, the limit, assay and PyTorch take
-turns, and medians over the rounds are printed with the least and the greatest. build/bench/networks and
-torch_peer.py answer the questions. TORCH_PYTHON names another interpreter with another PyTorch to stand beside.
---memory trains cnn on 60 000 drawings for an epoch and tells the peak.
+Each round asks every program in turn (build/bench/networks; PyTorch by /usr/bin/python3 where it has it, and by
+$TORCH_PYTHON) the same questions, so that a machine that is slow for a while is slow for all. A share or ratio is
+taken within a round; printed are medians with the least and the most. --pairs: how often one thread and all are
+measured beside each other for the gain, sgemm and training in turn; 0: not. --only: some of train-cnn, train-mlp,
+train-vit, evaluate-cnn, gradient-cnn, gain, memory, help (all), with commas. --json: every single figure.
+
+Needs Python's standard library alone. Exit status 0 whatever the figures are.
 """
 import argparse
+import glob
+import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
+BENCH, TORCH = os.path.join(ROOT, "build/bench/networks"), os.path.join(ROOT, "tests/bench/torch_peer.py")
 TASKS = [("train", "cnn"), ("train", "mlp"), ("train", "vit"), ("evaluate", "cnn"), ("gradient", "cnn")]
 
 
-class Server:
-    def __init__(self, *command, greets=False):
-        # OpenBLAS 0.3.21 does not know every processor with AVX-512 and would pick slower kernels.
-        env = dict(os.environ)
-        if "avx512f" in open("/proc/cpuinfo").read():
-            env["OPENBLAS_CORETYPE"] = "SkylakeX"
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
-        self.greeting = self.process.stdout.readline().strip() if greets else ""
+class Program:
+    """Answers a line with a line of numbers."""
 
-    def ask(self, *question):
-        self.process.stdin.write(" ".join(str(q) for q in question) + "\n")
+    def __init__(self, command, environment=None):
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env=environment, cwd=ROOT)
+
+    def line(self):
+        text = self.process.stdout.readline()
+        if not text:
+            sys.exit(f"{' '.join(self.process.args)}: ended with status {self.process.wait()}")
+        return text.strip()
+
+    def ask(self, question):
+        self.process.stdin.write(question + "\n")
         self.process.stdin.flush()
-        return [float(w) for w in self.process.stdout.readline().split()]
+        return [float(word) for word in self.line().split()]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
-def peers():
-    found = []
-    for python in ["/usr/bin/python3", os.environ.get("TORCH_PYTHON")]:
-        if python:
-            peer = Server(python, os.path.join(HERE, "torch_peer.py"), greets=True)
-            if peer.greeting:
-                found.append(peer)
+def bench():
+    environment = dict(os.environ)
+    if "avx512f" in open("/proc/cpuinfo").read():  # OpenBLAS does not know every processor that has it
+        environment.setdefault("OPENBLAS_CORETYPE", "SkylakeX")
+    return Program([BENCH], environment)
+
+
+def torches():
+    """By version. The second interpreter is asked for by name, so it must answer."""
+    found, other = {}, os.environ.get("TORCH_PYTHON")
+    for python in ["/usr/bin/python3"] + ([other] if other else []):
+        have = subprocess.run([python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
+        if have:
+            program = Program([python, TORCH])
+            found["PyTorch " + program.line()] = program
+        elif python == other:
+            sys.exit(f"TORCH_PYTHON={python}: no torch there")
     return found
 
 
-def spread(values, form="{:.0f}"):
-    median, least, most = statistics.median(values), min(values), max(values)
-    return f"{form} ({form} to {form})".format(median, least, most)
+def spread(values, form="%.0f"):
+    low, middle, high = min(values), statistics.median(values), max(values)
+    return f"{form % middle} ({form % low} to {form % high})"
 
 
-def ratios(a, b, form="{:.2f}"):
-    return spread([x / y for x, y in zip(a, b)], form)
+def share(values):
+    return spread([100 * v for v in values], "%.0f") + " %"
+
+
+def ratio(values):
+    return spread(values, "%.2f")
+
+
+def measure_tasks(options, tasks, counts, assay, others):
+    """figures[task, net, threads][name] = one number a round."""
+    figures = {(*t, n): {} for t in tasks for n in counts}
+    flop = {t: assay.ask("flop %s %s" % t)[0] for t in tasks}
+    for (task, net, n), seen in figures.items():  # plans, primitives, which products are fastest
+        assay.ask(f"{task} {net} {n}")
+        assay.ask(f"products {task} {net} {n}")
+        for other in others.values():
+            other.ask(f"{task} {net} {n}")
+    for _ in range(options.rounds):
+        for (task, net, n), seen in figures.items():
+            def note(name, value):
+                seen.setdefault(name, []).append(value)
+            note("sgemm", assay.ask(f"sgemm {n}")[0])
+            note("assay", assay.ask(f"{task} {net} {n}")[0])
+            direct, winograd = assay.ask(f"products {task} {net} {n}")
+            note("products", direct)
+            note("winograd", winograd)
+            for name, other in others.items():
+                note(name, other.ask(f"{task} {net} {n}")[0])
+    for (task, net, n), seen in figures.items():
+        seen["rate"] = [v * flop[task, net] / 1e9 for v in seen["assay"]]
+    return figures
+
+
+def over(a, b):
+    return [x / y for x, y in zip(a, b)]
+
+
+def print_tasks(options, figures, flop, others):
+    print(f"\nImages a second, batches of 128 (evaluation: 512); median of {options.rounds} rounds (least to most).")
+    for (task, net, n), seen in figures.items():
+        a = seen["assay"]
+        print(f"\n{task} {net}, {n} thread{'s' * (n > 1)}: {flop[task, net] / 1e6:.1f} MFLOP an image")
+        print(f"  assay             {spread(a):28} {spread(seen['rate'])} GFLOP/s")
+        print(f"  sgemm             {'':28} {spread(seen['sgemm'])} GFLOP/s; assay at {share(over(seen['rate'], seen['sgemm']))}")
+        print(f"  products, direct  {spread(seen['products']):28} assay at {share(over(a, seen['products']))}")
+        if seen["winograd"] != seen["products"]:
+            print(f"  with Winograd too {spread(seen['winograd']):28} assay at {share(over(a, seen['winograd']))}")
+        for name in others:
+            print(f"  {name:17} {spread(seen[name]):28} assay {ratio(over(a, seen[name]))} times as fast")
+
+
+def measure_gain(pairs, most, assay):
+    gain = {"sgemm": [], "train cnn": []}
+    for what in gain:
+        for n in (1, most):
+            assay.ask(f"{what} {n}")
+    for _ in range(pairs):
+        for what in gain:
+            gain[what].append(assay.ask(f"{what} {most}")[0] / assay.ask(f"{what} 1")[0])
+    print(f"\nFrom 1 to {most} threads, {pairs} pairs in turn")
+    for what, values in gain.items():
+        print(f"  {what:17} {ratio(values)}")
+    print(f"  training's gain over sgemm's: {share(over(gain['train cnn'], gain['sgemm']))}")
+    return gain
+
+
+def peak_memory(command):
+    """MB of the child's resident memory at its highest."""
+    child = subprocess.Popen(command, cwd=ROOT)
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)}: status {status}")
+    return usage.ru_maxrss / 1024
+
+
+def measure_memory():
+    with tempfile.TemporaryDirectory() as place:
+        data = os.path.join(place, "train.st")
+        subprocess.run(["bin/fetch", "synthetic", "--count", "60000", "-q", "-o", data], cwd=ROOT, check=True)
+        # All 60 000 images are in memory; a few steps reach the peak.
+        command = ["bin/trainclf", "-i", data, "--arch", "cnn", "--epochs", "1", "--subset", "first:1280", "-q", "-o", place + "/m.st"]
+        mb = peak_memory(command)
+    print(f"\nPeak memory of trainclf --arch cnn beside 60 000 images: {mb:.0f} MB")
+    return mb
+
+
+def measure_help():
+    slowest = {}
+    for tool in sorted(glob.glob(os.path.join(ROOT, "bin/*"))):
+        times = []
+        for _ in range(15):
+            start = time.perf_counter()
+            subprocess.run([tool, "--help"], stdout=subprocess.DEVNULL, check=True)
+            times.append(1e3 * (time.perf_counter() - start))
+        slowest[os.path.basename(tool)] = times
+    print("\n--help, milliseconds")
+    for tool, times in slowest.items():
+        print(f"  {tool:17} {spread(times, '%.1f')}")
+    return slowest
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--pairs", type=int, default=15, help="of one thread and two")
+    parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--memory", action="store_true")
-    o = parser.parse_args()
-    threads = o.threads
-    own, others = Server(os.path.join(HERE, "../../build/bench/networks")), peers()
-    flop = {t: own.ask("flop", *t)[0] for t in TASKS}
-    for task in TASKS:  # buffers, primitives and the choice of the fastest products
-        for peer in [own] + others:
-            peer.ask(*task, threads)
-        own.ask("products", *task, threads)
-
-    sgemm, speed = [], {t: {"own": [], "limit": [], "winograd": [], **{p: [] for p in others}} for t in TASKS}
-    for _ in range(o.rounds):
-        for task in TASKS:
-            s = speed[task]
-            before = own.ask("sgemm", threads)[0]
-            limit, winograd = own.ask("products", *task, threads)
-            s["own"] += own.ask(*task, threads)
-            s["limit"].append(limit)
-            s["winograd"].append(winograd)
-            for peer in others:
-                s[peer] += peer.ask(*task, threads)
-            sgemm.append(max(before, own.ask("sgemm", threads)[0]))
-    print(f"sgemm 2048, {threads} threads: {spread(sgemm)} GFLOP/s; {o.rounds} rounds; median (least to greatest)")
-    for i, (task, net) in enumerate(TASKS):
-        s = speed[task, net]
-        beside = sgemm[i::len(TASKS)]
-        print(f"{task} {net}: {spread(s['own'])} images/s, {flop[task, net] / 1e6:.1f} MFLOP each")
-        print(f"    {ratios([v * flop[task, net] / 1e9 for v in s['own']], beside)} of sgemm")
-        print(f"    {ratios(s['own'], s['limit'])} of the products limit, {spread(s['limit'])} images/s by the direct method;"
-              f" {ratios(s['own'], s['winograd'])} where Winograd is allowed")
-        for peer in others:
-            print(f"    {ratios(s['own'], s[peer], '{:.1f}')} times PyTorch {peer.greeting}, {spread(s[peer])} images/s")
-    if not others:
-        print("PyTorch is not installed (Debian: python3-torch): not compared")
-
-    if threads > 1 and o.pairs:
-        gain, base = [], []
-        own.ask("train", "cnn", 1)
-        for _ in range(o.pairs):
-            one, two = own.ask("train", "cnn", 1)[0], own.ask("train", "cnn", 2)[0]
-            gain.append(two / one)
-            base.append(own.ask("sgemm", 2)[0] / own.ask("sgemm", 1)[0])
-        print(f"one thread to two, {o.pairs} pairs: train cnn {spread(gain, '{:.2f}')}, sgemm {spread(base, '{:.2f}')}, ratio {ratios(gain, base)}")
-
-    if o.memory:
-        with tempfile.TemporaryDirectory() as place:
-            subprocess.run(["fetch", "synthetic", "--count", "60000", "-q", "-o", f"{place}/set.st"], check=True)
-            subprocess.run(["trainclf", "-q", "-i", f"{place}/set.st", "--arch", "cnn", "--epochs", "1", "-o", f"{place}/cnn.st"], check=True)
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        print(f"largest program so far, with trainclf --arch cnn on 60 000 images: {peak / 1024:.0f} MiB at its peak")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--json")
+    options = parser.parse_args()
+    words = ["-".join(t) for t in TASKS] + ["gain", "memory", "help"]
+    only = options.only.split(",") if options.only else words
+    if set(only) - set(words) or options.rounds < 1 or options.threads < 1:
+        parser.error("--only: some of " + ", ".join(words) + "; --rounds and --threads from 1")
+    tasks = [t for t in TASKS if "-".join(t) in only]
+    counts = sorted({1, options.threads})
+    result = {}
+    assay, others = bench(), torches() if tasks else {}
+    cpu = [line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    print(f"{cpu[0] if cpu else 'unknown processor'}, {len(os.sched_getaffinity(0))} processors, load {os.getloadavg()[0]:.1f}")
+    if tasks and not others:
+        print("no PyTorch (Debian: python3-torch)")
+    if tasks:
+        flop = {t: assay.ask("flop %s %s" % t)[0] for t in tasks}
+        figures = measure_tasks(options, tasks, counts, assay, others)
+        print_tasks(options, figures, flop, others)
+        result["tasks"] = {" ".join(map(str, key)): seen for key, seen in figures.items()}
+    sys.stdout.flush()
+    if "gain" in only and options.pairs and options.threads > 1:
+        result["gain"] = measure_gain(options.pairs, options.threads, assay)
+    for program in [assay, *others.values()]:
+        program.close()
+    if "memory" in only:
+        result["memory"] = measure_memory()
+    if "help" in only:
+        result["help"] = measure_help()
+    if options.json:
+        json.dump(result, open(options.json, "w"), indent=1)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+main()

@@ -8,7 +8,6 @@
 #include "../base/error.h"
 #include "planner.h"
 
-// The open clusters that must be closed before n has a value, also through views that are not made yet.
 uint64_t cluster_needs(const struct planner *s, const struct node *n) {
     if (s->value[n->id][0] >= 0 || s->value[n->id][1] >= 0) return 0;
     int k = s->cluster[n->id];
@@ -16,6 +15,8 @@ uint64_t cluster_needs(const struct planner *s, const struct node *n) {
     for (int i = 0; k < 0 && i < op_inputs[n->op]; i++) needs |= cluster_needs(s, n->in[i]);
     return needs;
 }
+
+enum { VARY_ROW = 1, VARY_COL = 2 };
 
 // How operand o looks from a space: the view's strides, and along what it varies. False where no view does.
 static bool view_in(const struct node *o, bool last, int64_t rows, int64_t cols, struct vec_view *view, unsigned *vary,
@@ -47,7 +48,7 @@ static bool view_in(const struct node *o, bool last, int64_t rows, int64_t cols,
             width = by_col ? (last ? src->shape.dim[0] : src->shape.dim[src->shape.rank - 1]) : 1;
     *view = (struct vec_view){NULL, value->batch ? count : 0, by_row ? width : 0};
     bool rowwise = value->batch || by_row || !batch;
-    *vary = (rowwise ? 1u : 0) | (by_col ? 2u : 0);
+    *vary = (rowwise ? VARY_ROW : 0u) | (by_col ? VARY_COL : 0u);
     return true;
 }
 
@@ -188,7 +189,7 @@ static int operand(struct build *b, const struct node *n, const struct node *o) 
     b->load_node[i] = o;
     b->load_stored[i] = stored;
     b->load_value[i] = planner_materialise(s, stored ? o : planner_under_broadcast(o), b->c->last);
-    b->load[i] = (struct vec_load){b->q.registers++, vary & 1, (vary & 2) != 0};
+    b->load[i] = (struct vec_load){b->q.registers++, (vary & VARY_ROW) != 0, (vary & VARY_COL) != 0};
     return b->load[i].reg;
 }
 
@@ -285,51 +286,74 @@ static int new_cluster(struct planner *s, bool batch, bool last, int64_t rows, i
 }
 
 static bool fits_space(const struct cluster *c, bool batch, bool last, int64_t rows, int64_t cols) {
-    bool same_layout = c->last == last || c->rows == 1;
-    return c->open && c->batch == batch && c->rows == rows && same_layout &&
+    return c->open && c->batch == batch && c->rows == rows && c->last == last &&
            (c->cols == cols || c->cols == 1 || cols == 1);
 }
 
-// Puts n into the cluster of its operands where that is possible, else into a new one. `x`, `y`: operands.
-void cluster_join(struct planner *s, const struct node *n, bool last, int64_t rows, int64_t cols, const struct node *x,
-                  const struct node *y) {
-    const struct node *operand[2] = {x, y};
-    uint64_t needs = 0;
-    int into = -1;
-    bool batch = n->batch || n->op == OP_SUM_EXAMPLES;
-
-    // Does what the operands vary along give n's value its full extent?
-    unsigned vary = n->op == OP_SCATTER                                                                  ? 3
-                    : n->op == OP_SUM || n->op == OP_GATHER || n->op == OP_ARGMAX || n->op == OP_ROW_MAX ? 1
-                                                                                                         : 0;
-    bool spread = false;
+// Decides how member n, in a space of rows and columns, takes its operands. A register may hold one number a
+// row (or a column, or one in all) where a whole row of them is the value: `vary` says along what it really
+// changes. Where n's value must have its full extent and no operand brings it, or where an operand repeats in
+// a way that no view describes, n is `spread`: its broadcasts are stored first, by others, and loaded in full.
+static void settle_extent(struct planner *s, const struct node *n, bool last, int64_t rows, int64_t cols,
+                          const struct node *const operand[2], bool batch) {
+    bool spread = false, along = op_elementwise(n->op) || n->op == OP_RESHAPE, ends = cluster_ends(s, n);
+    bool scatters = n->op == OP_SCATTER;
+    // Every other op, a scatter too, makes its own: a number a row, or a row.
+    unsigned vary = scatters ? VARY_ROW | VARY_COL : along || n->op == OP_SUM_EXAMPLES ? 0 : VARY_ROW;
+    unsigned wanted = (along || scatters || ends) && cols > 1 ? VARY_ROW | VARY_COL : VARY_ROW;
     for (int i = 0; i < 2; i++) {
         const struct node *o = operand[i], *src = o ? planner_under_broadcast(o) : NULL;
         double a;
         struct vec_view view;
-        unsigned v = 0;
+        unsigned v;
         if (!o || planner_number(o, &a)) continue;
         if (!view_in(o, last, rows, cols, &view, &v, batch))
             spread = true;
-        else if (s->cluster[src->id] >= 0)
-            v &= s->vary[src->id];
-        vary |= v;
+        else
+            vary |= s->cluster[src->id] >= 0 ? v & s->vary[src->id] : v;
     }
-    bool wide = op_elementwise(n->op) || n->op == OP_SCATTER || n->op == OP_RESHAPE || cluster_ends(s, n);
-    unsigned wanted = 1u | (wide && cols > 1 ? 2u : 0);
     if ((vary & wanted) != wanted) spread = true;
     s->spread[n->id] = spread;
-    // An elementwise op varies as its operands do, or, where they are stored first, in all of its own extent.
-    bool along = op_elementwise(n->op) || n->op == OP_RESHAPE;
-    s->vary[n->id] = (unsigned char)(cluster_ends(s, n) ? 1u : along && !spread ? vary : wanted);
-    if (spread)
-        for (int i = 0; i < 2; i++)
-            if (operand[i] && operand[i]->op == OP_BROADCAST) planner_materialise(s, operand[i], last);
+    s->vary[n->id] = (unsigned char)(ends ? VARY_ROW : along && !spread ? vary : wanted);
+    for (int i = 0; spread && i < 2; i++)
+        if (operand[i] && operand[i]->op == OP_BROADCAST) planner_materialise(s, operand[i], last);
+}
+
+// Whether one of the clusters c and d, number k and `into`, can only be written after the other.
+static bool closes_circle(const struct planner *s, int k, int into) {
+    uint64_t both = 1ull << k | 1ull << into, needs = s->open[k].needs | s->open[into].needs;
+    if (needs & both) return true;
+    for (int j = 0; j < CLUSTERS; j++)
+        if (needs >> j & 1 && s->open[j].needs & both) return true;
+    return false;
+}
+
+// Moves the members of cluster k to another one.
+static void merge(struct planner *s, int k, int into) {
+    struct cluster *c = &s->open[k], *d = &s->open[into];
+    for (int j = 0; j < c->count; j++) {
+        d->member[d->count++] = c->member[j];
+        s->cluster[c->member[j]->id] = into;
+    }
+    if (c->cols > d->cols) d->cols = c->cols;
+    d->needs |= c->needs;
+    c->open = false;
+    for (int j = 0; j < CLUSTERS; j++)
+        if (s->open[j].needs >> k & 1) s->open[j].needs = (s->open[j].needs & ~(1ull << k)) | 1ull << into;
+}
+
+void cluster_join(struct planner *s, const struct node *n, bool last, int64_t rows, int64_t cols, const struct node *x,
+                  const struct node *y) {
+    const struct node *const operand[2] = {x, y};
+    uint64_t needs = 0;
+    int into = -1;
+    bool batch = n->batch || n->op == OP_SUM_EXAMPLES;
+    settle_extent(s, n, last, rows, cols, operand, batch);
 
     for (int i = 0; i < 2; i++) {
         const struct node *o = operand[i];
         if (!o) continue;
-        const struct node *src = spread ? o : planner_under_broadcast(o);
+        const struct node *src = s->spread[n->id] ? o : planner_under_broadcast(o);
         int k = s->cluster[src->id];
         if (k < 0) {
             needs |= cluster_needs(s, src);
@@ -338,30 +362,16 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
         struct cluster *c = &s->open[k];
         struct vec_view view;
         unsigned v;
-        bool can = !cluster_ends(s, src) && fits_space(c, batch, last, rows, cols) && c->count < MEMBERS - 1 &&
-                   k != into && (s->last[src->id] == last || layout_flat(&src->shape)) &&
+        bool can = k != into && !cluster_ends(s, src) && fits_space(c, batch, last, rows, cols) &&
+                   c->count < MEMBERS - 1 && (s->last[src->id] == last || layout_flat(&src->shape)) &&
                    view_in(o, last, rows, cols, &view, &v, batch);
-        if (can && into >= 0) {  // join two clusters into one
-            struct cluster *d = &s->open[into];
-            bool circle = (c->needs >> into & 1) || (d->needs >> k & 1);
-            for (int j = 0; j < CLUSTERS; j++)
-                if (j != k && j != into && ((c->needs | d->needs) >> j & 1) &&
-                    (s->open[j].needs >> k & 1 || s->open[j].needs >> into & 1))
-                    circle = true;
-            if (!circle && fits_space(d, c->batch, c->last, c->rows, c->cols) && c->count + d->count < MEMBERS - 1) {
-                for (int j = 0; j < c->count; j++) {
-                    d->member[d->count++] = c->member[j];
-                    s->cluster[c->member[j]->id] = into;
-                }
-                if (c->cols > d->cols) d->cols = c->cols, d->last = c->last;
-                d->needs |= c->needs;
-                c->open = false;
-                for (int j = 0; j < CLUSTERS; j++)
-                    if (s->open[j].needs >> k & 1) s->open[j].needs = (s->open[j].needs & ~(1ull << k)) | 1ull << into;
-                continue;
-            }
-        } else if (can) {
+        if (can && into < 0) {
             into = k;
+            continue;
+        }
+        if (can && !closes_circle(s, k, into) && fits_space(&s->open[into], c->batch, c->last, c->rows, c->cols) &&
+            c->count + s->open[into].count < MEMBERS - 1) {
+            merge(s, k, into);
             continue;
         }
         if (k != into || cluster_ends(s, src)) needs |= 1ull << k | c->needs;
@@ -378,7 +388,7 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
             if (k == into || !s->open[k].open) needs &= ~(1ull << k);
     }
     struct cluster *c = &s->open[into];
-    if (cols > c->cols) c->cols = cols, c->last = last;
+    if (cols > c->cols) c->cols = cols;
     c->needs |= needs;
     c->member[c->count++] = n;
     s->cluster[n->id] = into;

@@ -23,8 +23,8 @@ struct planner {
     int (*value)[2];      // by node and layout, -1 where there is none
     bool *done;           // became part of an instruction
     bool *left;           // sums over rows that the sum over the examples does too
-    bool *spread;         // operands that are broadcasts are stored first
-    unsigned char *vary;  // members of clusters: 1 by row, 2 by column
+    bool *spread;         // of members of clusters: operands that are broadcasts are stored first
+    unsigned char *vary;  // the same: along what the register changes (cluster.c)
     int *cluster;         // open cluster or -1
     struct cluster open[CLUSTERS];
     int now;  // pass being written

@@ -156,7 +156,7 @@ static struct node **slot(struct state *s, const struct node *n) {
     return &s->done[n->id];
 }
 
-// Inputs first. It is called in the order of ids, so the recursion goes only as deep as what the rules add.
+// Inputs first. Where they are done already, the recursion goes only as deep as what the rules add.
 static struct node *rewrite(struct state *s, struct node *n) {
     if (*slot(s, n)) return *slot(s, n);
     struct node *in[2] = {NULL, NULL};
@@ -175,16 +175,27 @@ static struct node *rewrite(struct state *s, struct node *n) {
 
 void rewrite_all(struct graph *g, struct node *const *from, int count, struct node **to) {
     struct state s = {.g = g};
-    int n = graph_count(g);
-    bool *wanted = memory_zero((size_t)n + 1);
-    for (int i = 0; i < count; i++) wanted[from[i]->id] = true;
-    for (int id = n - 1; id >= 0; id--) {
-        const struct node *node = graph_node(g, id);
-        for (int i = 0; wanted[id] && i < op_inputs[node->op]; i++) wanted[node->in[i]->id] = true;
+    // Depth first, each node behind its inputs, on a stack of our own: a graph may be deeper than the thread's.
+    struct node **stack = NULL;
+    int waiting = 0, room = 0;
+    for (int i = 0; i < count; i++) {
+        struct node *n = from[i];
+        for (;;) {
+            struct node *first = NULL;
+            for (int j = op_inputs[n->op] - 1; j >= 0; j--)
+                if (!*slot(&s, n->in[j])) first = n->in[j];
+            if (first) {
+                if (waiting == room) stack = memory_grow(stack, (size_t)(room = 2 * room + 256) * sizeof *stack);
+                stack[waiting++] = n;
+                n = first;
+                continue;
+            }
+            rewrite(&s, n);
+            if (!waiting) break;
+            n = stack[--waiting];
+        }
+        to[i] = rewrite(&s, from[i]);
     }
-    for (int id = 0; id < n; id++)
-        if (wanted[id]) rewrite(&s, graph_node(g, id));
-    for (int i = 0; i < count; i++) to[i] = rewrite(&s, from[i]);
-    free(wanted);
+    free(stack);
     free(s.done);
 }

@@ -2,9 +2,11 @@
 """Our programs beside PyTorch (Debian's python3-torch), by what they write and read (TAP).
 
 For mlp, cnn and vit: a model file loads into torch.nn.Sequential by name and gives the same logits, losses and
-predictions; a state dict saved by PyTorch imports and predicts the same; one step of plain gradient descent gives
-the gradient; ten full-batch steps of Adam lead to the same weights. Needs bin/ on PATH.
+predictions; a step of FGSM in L2 gives the gradient in the image; a state dict saved by PyTorch imports and predicts
+the same; one step of plain gradient descent gives the gradient in the weights; ten full-batch steps of Adam lead to
+the same weights. Needs bin/ on PATH.
 """
+import copy
 import json
 import os
 import re
@@ -40,8 +42,9 @@ def write(path, state):
     """A plain safetensors file, as other software saves it."""
     head, body = {}, b""
     for name, value in state.items():
-        raw = value.detach().numpy().astype("<f4").tobytes()
-        head[name] = {"dtype": "F32", "shape": list(value.shape), "data_offsets": [len(body), len(body) + len(raw)]}
+        dtype = "F32" if value.is_floating_point() else "I64"
+        raw = value.detach().numpy().astype(TYPES[dtype]).tobytes()
+        head[name] = {"dtype": dtype, "shape": list(value.shape), "data_offsets": [len(body), len(body) + len(raw)]}
         body += raw
     text = json.dumps(head).encode()
     with open(path, "wb") as f:
@@ -149,6 +152,21 @@ def compare(arch, net, x, y, place):
     d = abs(ours["loss"] - loss.item())
     check(f"{arch}: the same loss", d < LOGITS * max(1, loss.item()), f"{ours['loss']:.7f} and {loss.item():.7f}")
     check(f"{arch}: the same accuracy", ours["accuracy"] == (logits.argmax(1) == y).double().mean().item())
+
+    # One step along the gradient shows its direction. These images are all taken rightly and far from 0 and 1, so that
+    # none is passed over and none is cut off.
+    grey = .25 + .5 * x
+    exact = copy.deepcopy(net).double()
+    X = (grey.double() - file["assay.mean"].double()) / file["assay.std"].double()
+    X.requires_grad_()
+    z = exact(X)
+    slope, = torch.autograd.grad(nn.functional.cross_entropy(z, z.argmax(1), reduction="sum"), X)
+    write(f"{place}/grey.st", {"x": grey, "y": z.argmax(1)})
+    run("attack", "-q", model, "-i", f"{place}/grey.st", "--method", "fgsm", "--norm", "l2", "--eps", .2, "--keep", "all", "-o", f"{place}/fgsm.st")
+    step = (read(f"{place}/fgsm.st")[0]["fgsm.eps_0p2.x"] - grey).double()
+    unit = lambda v: v.flatten(1) / v.flatten(1).norm(dim=1, keepdim=True).clamp_min(1e-30)
+    d = ((unit(step) - unit(slope)).abs().amax(1) / unit(slope).abs().amax(1)).max().item()
+    check(f"{arch}: the same gradient in the image", d < GRADIENT, f"{d:.1e} of each image's largest")
 
     # The other way round, with weights that PyTorch made.
     fresh = networks()[arch]

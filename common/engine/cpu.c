@@ -59,7 +59,7 @@ struct cpu {
     struct kernel *kernel;  // by instruction
     struct worker *worker;
     float **out;                 // by output
-    struct task *pack, *finish;  // in order of passes
+    struct task *pack, *finish;  // of all passes; finish: largest first
     int packs, finishes;
     struct vec_program sum;  // adds slots
     uint64_t runs;

@@ -144,7 +144,7 @@ struct build {  // a program under construction
 };
 
 static int add_op(struct build *b, enum vec_code code, int x, int y, float a) {
-    b->op[b->q.ops++] = (struct vec_op){code, x, y, b->q.registers, a};
+    b->op[b->q.ops++] = (struct vec_op){.code = code, .x = x, .y = y, .out = b->q.registers, .a = a};
     return b->q.registers++;
 }
 
@@ -251,6 +251,10 @@ void cluster_close(struct planner *s, int k) {
         layout_space(&n->shape, c->last, &rows, &cols);
         add_store(b, b->reg[i], VEC_STORE, n, count, cols == c->cols && !(cols == 1 && c->cols > 1) ? cols : 1);
     }
+    b->q.op = b->op;
+    b->q.load = b->load;
+    b->q.store = b->store;
+    vec_fuse(&b->q, sizeof b->op / sizeof *b->op);
     struct plan *p = s->p;
     struct instr *in = planner_emit(s, I_VEC, c->member[c->count - 1]);
     in->whole = !c->batch;
@@ -342,6 +346,21 @@ static void merge(struct planner *s, int k, int into) {
         if (s->open[j].needs >> k & 1) s->open[j].needs = (s->open[j].needs & ~(1ull << k)) | 1ull << into;
 }
 
+// Whether a member reads what n reads: what is loaded once may serve both.
+static bool shares_operand(const struct planner *s, const struct cluster *c, const struct node *const operand[2]) {
+    for (int i = 0; i < 2; i++) {
+        const struct node *src = operand[i] ? planner_under_broadcast(operand[i]) : NULL;
+        if (!src || !src->batch || planner_weight(src)) continue;
+        for (int j = 0; j < c->count; j++) {
+            const struct node *m = c->member[j];
+            if (m->op == OP_SUM_EXAMPLES && s->left[m->in[0]->id]) m = m->in[0];
+            for (int k = 0; k < op_inputs[m->op]; k++)
+                if (planner_under_broadcast(m->in[k]) == src) return true;
+        }
+    }
+    return false;
+}
+
 void cluster_join(struct planner *s, const struct node *n, bool last, int64_t rows, int64_t cols, const struct node *x,
                   const struct node *y) {
     const struct node *const operand[2] = {x, y};
@@ -380,6 +399,10 @@ void cluster_join(struct planner *s, const struct node *n, bool last, int64_t ro
     if (into >= 0 && needs >> into & 1) {
         needs |= s->open[into].needs | 1ull << into;
         into = -1;
+    }
+    for (int k = 0; k < CLUSTERS && into < 0 && n->op != OP_RESHAPE; k++) {
+        const struct cluster *c = &s->open[k];
+        if (!(needs >> k & 1) && fits_space(c, batch, last, rows, cols) && c->count < MEMBERS - 1 && shares_operand(s, c, operand)) into = k;
     }
     if (n->op == OP_RESHAPE && (into < 0 || into != s->cluster[x->id])) return;  // no register to rename: a view
     if (into < 0) {

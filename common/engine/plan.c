@@ -166,13 +166,17 @@ static void find_order(struct planner *s) {
     int *key = memory_take((size_t)s->n * sizeof *key), *start = memory_zero((size_t)(2 * s->n + 3) * sizeof *start);
     for (int id = 0; id < s->n; id++) {
         const struct node *n = graph_node(s->g, id), *x = n->in[0];
-        bool one_user = s->users[id] == 1 && graph_node(s->g, s->user[id][0])->op == OP_SUM_EXAMPLES;
-        bool waits = n->batch && one_user && (n->op == OP_MATMUL || n->op == OP_CONV_DW || n->op == OP_SUM);
+        const struct node *user = s->users[id] == 1 ? graph_node(s->g, s->user[id][0]) : NULL;
+        bool summed = user && user->op == OP_SUM_EXAMPLES;
+        bool waits = n->batch && summed && (n->op == OP_MATMUL || n->op == OP_CONV_DW || n->op == OP_SUM);
+        // what only such a sum reads, too
+        if (user && user->op == OP_SUM && s->users[user->id] == 1 && op_elementwise(n->op))
+            waits = n->batch && graph_node(s->g, s->user[user->id][0])->op == OP_SUM_EXAMPLES;
         key[id] = 2 * id;
         if (n->op == OP_SUM_EXAMPLES || waits) {
             key[id] = key[x->id];
             if (n->in[1] && key[n->in[1]->id] > key[id]) key[id] = key[n->in[1]->id];
-            if (n->op != OP_SUM && waits) key[id] |= 1;  // products close what they take: sums first
+            if ((n->op == OP_MATMUL || n->op == OP_CONV_DW) && waits) key[id] |= 1;  // products close what they take: sums first
         }
     }
     for (int id = 0; id < s->n; id++) start[key[id] + 1]++;  // counting sort, stable in id
@@ -325,10 +329,13 @@ static void print_value(const struct plan *p, int v, FILE *f) {
 }
 
 static void print_program(const struct plan *p, const struct instr *i, FILE *f) {
-    static const char *const code[] = {"add",     "sub",     "mul",        "div",        "neg",        "exp",
-                                       "log",     "sqrt",    "tanh",       "sigmoid",    "erf",        "relu",
-                                       "step",    "sign",    "copy",       "scale",      "shift",      "fill",
-                                       "row_sum", "row_max", "row_argmax", "row_gather", "row_scatter"};
+    static const char *const code[] = {
+        [VEC_ADD] = "add", [VEC_SUB] = "sub", [VEC_MUL] = "mul", [VEC_DIV] = "div", [VEC_COMBINE] = "combine",
+        [VEC_MUL_ADD] = "mul_add", [VEC_NEG] = "neg", [VEC_EXP] = "exp", [VEC_LOG] = "log", [VEC_SQRT] = "sqrt",
+        [VEC_TANH] = "tanh", [VEC_SIGMOID] = "sigmoid", [VEC_ERF] = "erf", [VEC_RELU] = "relu", [VEC_STEP] = "step",
+        [VEC_SIGN] = "sign", [VEC_COPY] = "copy", [VEC_SCALE] = "scale", [VEC_SHIFT] = "shift", [VEC_AFFINE] = "affine",
+        [VEC_FILL] = "fill", [VEC_ROW_SUM] = "row_sum", [VEC_ROW_DOT] = "row_dot", [VEC_ROW_MAX] = "row_max",
+        [VEC_ROW_ARGMAX] = "row_argmax", [VEC_ROW_GATHER] = "row_gather", [VEC_ROW_SCATTER] = "row_scatter"};
     static const char *const store[] = {"store", "sum rows", "sum all"};
     fprintf(f, " rows %" PRId64 " cols %" PRId64 "\n", i->rows, i->cols);
     for (int j = 0; j < i->program.loads; j++) {
@@ -338,10 +345,12 @@ static void print_program(const struct plan *p, const struct instr *i, FILE *f) 
     }
     for (int j = 0; j < i->program.ops; j++) {
         const struct vec_op *o = &i->program.op[j];
+        int in[3], operands = vec_operands(o, in);
         fprintf(f, "          r%d = %s", o->out, code[o->code]);
-        if (o->x >= 0) fprintf(f, " r%d", o->x);
-        if (o->y >= 0) fprintf(f, " r%d", o->y);
+        for (int k = 0; k < operands; k++) fprintf(f, " r%d", in[k]);
         if (o->code == VEC_SCALE || o->code == VEC_SHIFT || o->code == VEC_FILL) fprintf(f, " %g", o->a);
+        if (o->code == VEC_AFFINE || o->code == VEC_COMBINE || o->code == VEC_MUL_ADD) fprintf(f, " (%g, %g)", o->a, o->b);
+        if (o->affine) fprintf(f, " (%g x + %g; %g y + %g)", o->a, o->b, o->c, o->d);
         fputc('\n', f);
     }
     for (int j = 0; j < i->program.stores; j++) {

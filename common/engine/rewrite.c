@@ -2,12 +2,15 @@
 // node and a few below it.
 #include "rewrite.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../base/arena.h"
 #include "../base/error.h"
+#include "planner.h"
 
+static bool factor_fits(double a) { return fabs(a) > 1e-12 && fabs(a) < 1e12; }
 static bool is_each(const struct node *n) { return n->op == OP_EACH; }
 
 // A product whose sum over the examples has an instruction of its own, also through views of it.
@@ -24,6 +27,74 @@ static struct node *hoist_each(struct graph *g, struct node *n) {
     for (int i = 0; i < op_inputs[n->op]; i++)
         if (!is_each(n->in[i])) return NULL;
     return graph_each(g, graph_again(g, n, n->in[0]->in[0], op_inputs[n->op] == 2 ? n->in[1]->in[0] : NULL));
+}
+
+// n = a x for a number a that is the same everywhere.
+static bool is_scale(const struct node *n, struct node **x, double *a) {
+    if (n->op == OP_NEG) {
+        *x = n->in[0];
+        *a = -1;
+        return true;
+    }
+    if (n->op != OP_MUL) return false;
+    int number = planner_number(n->in[1], a) ? 1 : planner_number(n->in[0], a) ? 0 : -1;
+    double other;
+    if (number < 0 || planner_number(n->in[1 - number], &other)) return false;
+    *x = n->in[1 - number];
+    return true;
+}
+
+// Scales move from the inputs of products and sums to their results, where they meet others and end in one number;
+// so what calculus makes of f(a x) is computed from x. Only where no factor leaves the range of floats.
+static struct node *lift_scale(struct graph *g, struct node *n) {
+    struct node *x, *y;
+    double a, b;
+    if (is_scale(n, &x, &b)) {
+        if (!is_scale(x, &y, &a)) return NULL;
+        return factor_fits(a * b) ? graph_scale(g, y, a * b) : NULL;
+    }
+    switch (n->op) {
+    case OP_MUL:
+    case OP_DIV: {
+        bool first = is_scale(n->in[0], &x, &a), second = is_scale(n->in[1], &y, &b);
+        if (!first) x = n->in[0], a = 1;
+        if (!second) y = n->in[1], b = 1;
+        double c = n->op == OP_MUL ? a * b : a / b;
+        if ((!first && !second) || !factor_fits(a) || !factor_fits(b) || !factor_fits(c)) return NULL;
+        return graph_scale(g, graph_again(g, n, x, y), c);
+    }
+    case OP_SUM:
+    case OP_SUM_EXAMPLES:
+        if (!is_scale(n->in[0], &x, &a) || !factor_fits(a)) return NULL;
+        return graph_scale(g, graph_again(g, n, x, NULL), a);
+    default: return NULL;
+    }
+}
+
+// t + (t + y) = 2 t + y: what the derivative of a square becomes.
+static struct node *add_twice(struct graph *g, struct node *n) {
+    if (n->op != OP_ADD) return NULL;
+    for (int i = 0; i < 2; i++) {
+        struct node *t = n->in[i], *s = n->in[1 - i];
+        if (s == t) return graph_scale(g, t, 2);
+        if (s->op != OP_ADD || (s->in[0] != t && s->in[1] != t)) continue;
+        return graph_add(g, graph_scale(g, t, 2), s->in[0] == t ? s->in[1] : s->in[0]);
+    }
+    return NULL;
+}
+
+// What does not change along the summed axes is a factor of the sum.
+static struct node *factor_of_sum(struct graph *g, struct node *n) {
+    struct node *x = n->in[0];
+    if (n->op != OP_SUM || (x->op != OP_MUL && x->op != OP_DIV)) return NULL;
+    for (int i = x->op == OP_MUL ? 0 : 1; i < 2; i++) {
+        struct node *c = x->in[i];
+        double a;
+        if (c->op != OP_BROADCAST || !shape_equal(&c->in[0]->shape, &n->shape) || planner_number(c, &a)) continue;
+        struct node *rest = graph_sum(g, x->in[1 - i], n->shape);
+        return x->op == OP_MUL ? graph_mul(g, rest, c->in[0]) : graph_div(g, rest, c->in[0]);
+    }
+    return NULL;
 }
 
 // A transpose of the last two axes becomes a flag of the product.
@@ -136,8 +207,8 @@ static struct node *drop_detach(struct graph *g, struct node *n) {
 }
 
 static struct node *(*const rules[])(struct graph *, struct node *) = {
-    drop_detach, single_column,       join_reshapes,  hoist_each,      fold_transpose,
-    sink_sum,    mask_before_scatter, sum_of_scatter, norm_of_product,
+    drop_detach, single_column,       join_reshapes,  hoist_each,      fold_transpose, lift_scale,    add_twice,
+    sink_sum,    mask_before_scatter, sum_of_scatter, norm_of_product, factor_of_sum,
 };
 
 struct state {

@@ -59,23 +59,31 @@ const char *vec_isa(void) { return kernels()->name; }
 
 // ---- preparation
 
-static bool is_binary(enum vec_code code) { return code <= VEC_DIV || code == VEC_ROW_GATHER || code == VEC_ROW_SCATTER; }
+int vec_operands(const struct vec_op *op, int in[3]) {
+    in[0] = op->x;
+    in[1] = op->y;
+    in[2] = op->z;
+    if (op->code == VEC_FILL) return 0;
+    if (op->code == VEC_MUL_ADD) return 3;
+    bool two = op->code <= VEC_COMBINE || op->code == VEC_ROW_DOT || op->code == VEC_ROW_GATHER || op->code == VEC_ROW_SCATTER;
+    return two ? 2 : 1;
+}
 
-static enum vec_kind kind_of(const struct vec_program *p, int i) {
-    const struct vec_op *op = &p->op[i];
-    if (op->code == VEC_FILL) return VEC_ONE;
-    int x = p->kind[op->x], y = is_binary(op->code) ? p->kind[op->y] : VEC_ONE;
+enum vec_kind vec_kind_of(const struct vec_op *op, const unsigned char *kind) {
+    int in[3], n = vec_operands(op, in), all = VEC_ONE;
+    for (int i = 0; i < n; i++) all |= kind[in[i]];
     switch (op->code) {
     case VEC_ROW_SUM:
+    case VEC_ROW_DOT:
     case VEC_ROW_MAX:
     case VEC_ROW_ARGMAX: return VEC_ROW;
     case VEC_ROW_GATHER:
-        BUG_IF(y & VEC_COL, "op %d: the index of a gather must be one number a row", i);
+        BUG_IF(kind[op->y] & VEC_COL, "the index of a gather must be one number a row");
         return VEC_ROW;
     case VEC_ROW_SCATTER:
-        BUG_IF((x | y) & VEC_COL, "op %d: the inputs of a scatter must be one number a row", i);
+        BUG_IF(all & VEC_COL, "the inputs of a scatter must be one number a row");
         return VEC_FULL;
-    default: return (enum vec_kind)(x | y);
+    default: return (enum vec_kind)all;
     }
 }
 
@@ -96,16 +104,13 @@ void vec_prepare(struct vec_program *p) {
     }
     for (int i = 0; i < p->ops; i++) {
         const struct vec_op *op = &p->op[i];
-        if (op->code != VEC_FILL) {
-            BUG_IF(op->x < 0 || op->x >= p->registers || !defined[op->x], "op %d reads register %d", i, op->x);
-            p->last[op->x] = i;
-        }
-        if (is_binary(op->code)) {
-            BUG_IF(op->y < 0 || op->y >= p->registers || !defined[op->y], "op %d reads register %d", i, op->y);
-            p->last[op->y] = i;
+        int in[3], operands = vec_operands(op, in);
+        for (int j = 0; j < operands; j++) {
+            BUG_IF(in[j] < 0 || in[j] >= p->registers || !defined[in[j]], "op %d reads register %d", i, in[j]);
+            p->last[in[j]] = i;
         }
         BUG_IF(op->out < 0 || op->out >= p->registers || defined[op->out]++, "op %d writes register %d", i, op->out);
-        p->kind[op->out] = (unsigned char)kind_of(p, i);
+        p->kind[op->out] = (unsigned char)vec_kind_of(op, p->kind);
         p->row_ops |= op->code >= VEC_ROW_SUM;
     }
     for (int i = 0; i < p->stores; i++) {
@@ -118,9 +123,9 @@ void vec_prepare(struct vec_program *p) {
     // COL and ONE registers outlive the blocks, so each keeps its own.
     for (int i = -p->loads; i < p->ops; i++) {
         int out = i < 0 ? p->load[i + p->loads].reg : p->op[i].out;
-        if (i >= 0 && p->op[i].code != VEC_FILL) {
-            int in[2] = {p->op[i].x, is_binary(p->op[i].code) ? p->op[i].y : p->op[i].x};
-            for (int j = 0; j < 2; j++)
+        if (i >= 0) {
+            int in[3], operands = vec_operands(&p->op[i], in);
+            for (int j = 0; j < operands; j++)
                 if (p->last[in[j]] == i && p->kind[in[j]] & VEC_ROW) taken[p->kind[in[j]] * n + (size_t)p->slot[in[j]]] = 0;
         }
         unsigned char *used = taken + p->kind[out] * n;
@@ -242,7 +247,31 @@ static void run_binary(const struct run *u, const struct vec_op *op, int64_t n) 
         if (flat) width *= n, n = 1;
     }
     enum vec_form form = x_each && y_each ? VEC_EACH_EACH : x_each ? VEC_EACH_ONE : VEC_ONE_EACH;
-    u->k->binary[op->code][form](n, width, x.at, x.row, y.at, y.row, out.at, out.row);
+    u->k->binary[op->code][form](n, width, x.at, x.row, y.at, y.row, op, out.at, out.row);
+}
+
+static void run_ternary(const struct run *u, const struct vec_op *op, int64_t n) {
+    const unsigned char *kind = u->p->kind;
+    const int in[3] = {op->x, op->y, op->z};
+    struct place p[3], out = u->place[op->out];
+    for (int i = 0; i < 3; i++) p[i] = u->place[in[i]];
+    int64_t width = u->width;
+    int form = 0;
+    if (kind[op->out] != VEC_FULL) {
+        for (int i = 0; i < 3; i++) form |= (kind[in[i]] == kind[op->out]) << i;
+        width = kind[op->out] == VEC_ROW ? n : kind[op->out] == VEC_COL ? width : 1;
+        n = 1;
+    } else {
+        const int along = width == 1 ? VEC_ROW : VEC_COL;
+        bool flat = out.row == width;
+        for (int i = 0; i < 3; i++) {
+            const bool each = kind[in[i]] & along;
+            form |= each << i;
+            flat &= p[i].row == (each ? width : 0);
+        }
+        if (flat) width *= n, n = 1;
+    }
+    u->k->mul_add[form ? form : VEC_EACH_X](n, width, p[0].at, p[0].row, p[1].at, p[1].row, p[2].at, p[2].row, op, out.at, out.row);
 }
 
 static void run_unary(const struct run *u, const struct vec_op *op, int64_t n) {
@@ -255,7 +284,7 @@ static void run_unary(const struct run *u, const struct vec_op *op, int64_t n) {
     default:
         if (x.row == width && out.row == width) width *= n, n = 1;
     }
-    u->k->unary[op->code](n, width, x.at, x.row, op->a, out.at, out.row);
+    (op->affine ? u->k->affine : u->k->unary)[op->code](n, width, x.at, x.row, op, out.at, out.row);
 }
 
 // The index a ROW or ONE register holds for row r, -1 where it is no column.
@@ -272,7 +301,9 @@ static void run_op(const struct run *u, const struct vec_op *op, int64_t n) {
     case VEC_ADD:
     case VEC_SUB:
     case VEC_MUL:
-    case VEC_DIV: run_binary(u, op, n); break;
+    case VEC_DIV:
+    case VEC_COMBINE: run_binary(u, op, n); break;
+    case VEC_MUL_ADD: run_ternary(u, op, n); break;
     case VEC_FILL: *out.at = op->a; break;
     case VEC_ROW_SUM:
     case VEC_ROW_MAX:
@@ -284,6 +315,9 @@ static void run_op(const struct run *u, const struct vec_op *op, int64_t n) {
         }
         for (int64_t r = 0; r < n; r++)  // the row holds one value everywhere; the first column has the bits of 0.0f
             out.at[r] = op->code == VEC_ROW_SUM ? (float)width * x.at[r * x.row] : op->code == VEC_ROW_MAX ? x.at[r * x.row] : 0;
+        break;
+    case VEC_ROW_DOT:
+        u->k->row_dot(n, width, x.at, x.row, u->place[op->y].at, u->place[op->y].row, out.at);
         break;
     case VEC_ROW_GATHER: {
         bool along = u->p->kind[op->x] & VEC_COL;

@@ -19,13 +19,17 @@ enum vec_kind { VEC_ONE, VEC_ROW, VEC_COL, VEC_FULL };
 
 enum vec_code {
     // elementwise: out = f(x) or f(x, y)
-    VEC_ADD, VEC_SUB, VEC_MUL, VEC_DIV, VEC_NEG, VEC_EXP, VEC_LOG, VEC_SQRT, VEC_TANH, VEC_SIGMOID, VEC_ERF,
-    VEC_RELU, VEC_STEP, VEC_SIGN, VEC_COPY,
+    VEC_ADD, VEC_SUB, VEC_MUL, VEC_DIV,
+    VEC_COMBINE,     // a x + b y
+    VEC_MUL_ADD,     // a x y + b z
+    VEC_NEG, VEC_EXP, VEC_LOG, VEC_SQRT, VEC_TANH, VEC_SIGMOID, VEC_ERF, VEC_RELU, VEC_STEP, VEC_SIGN, VEC_COPY,
     VEC_SCALE,       // a x
     VEC_SHIFT,       // x + a
+    VEC_AFFINE,      // a x + b
     VEC_FILL,        // a (kind ONE)
     // along the row
     VEC_ROW_SUM,     // FULL -> ROW (a ROW or COL input is summed as if it were FULL)
+    VEC_ROW_DOT,     // FULL or COL x and y -> ROW: the sum of x y
     VEC_ROW_MAX,     // FULL -> ROW
     VEC_ROW_ARGMAX,  // FULL -> ROW of int32 (the bits of the register), the first maximum; NaN counts as the maximum
     VEC_ROW_GATHER,  // x FULL or COL, y ROW int32 -> ROW: x[row][y[row]], 0 where there is no such column
@@ -36,8 +40,14 @@ struct vec_op {
     enum vec_code code;
     int x, y;     // registers; y is -1 where unused
     int out;      // a register not written before
-    float a;      // VEC_SCALE, VEC_SHIFT, VEC_FILL
+    float a;      // VEC_SCALE, VEC_SHIFT, VEC_FILL, VEC_AFFINE, VEC_COMBINE, VEC_MUL_ADD
+    float b;
+    int z;        // VEC_MUL_ADD's third register
+    bool affine;  // VEC_EXP to VEC_ERF: c f(a x + b) + d instead of f(x)
+    float c, d;
 };
+
+int vec_operands(const struct vec_op *op, int in[3]);  // how many registers it reads, and which
 
 struct vec_load {
     int reg;
@@ -67,6 +77,10 @@ struct vec_program {
     int room;               // floats a FULL register may take
     bool row_ops;           // has an op that needs the whole row
 };
+
+// Fewer ops for the same result but for rounding: scales and shifts go into what they stand beside, a product
+// into the sum behind it. `room`: ops that fit p->op. Before vec_prepare.
+void vec_fuse(struct vec_program *p, int room);
 
 // Infers the kind of every register and shares scratch between registers. Call once. vec_release frees it.
 void vec_prepare(struct vec_program *p);

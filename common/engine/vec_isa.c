@@ -185,8 +185,7 @@ INLINE vf exp_within(vf x) {
     return y * a * b;
 #endif
 }
-INLINE vf f_exp(vf x, float unused) {
-    (void)unused;
+INLINE vf f_exp(vf x) {
     return exp_within(low(all(90.0f), high(all(-105.0f), x)));
 }
 
@@ -201,8 +200,7 @@ INLINE vf inverse(vf x) {
 }
 
 // x = 2^n m, m in [sqrt(1/2), sqrt(2)), f = m - 1; log x = n log 2 + f - f^2 / 2 + f^3 P(f)
-INLINE vf f_log(vf x, float unused) {
-    (void)unused;
+INLINE vf f_log(vf x) {
     static const float p[] = {3.333333135e-01f,  -2.500082850e-01f, 2.000129372e-01f, -1.662310511e-01f,
                               1.419995129e-01f, -1.316088736e-01f, 1.277557760e-01f, -7.650797814e-02f};
     vi k = sub_int(ints(x), all_int(0x3f3504f3));
@@ -221,8 +219,7 @@ INLINE vf magnitude(vf x) { return bits(and_int(ints(x), all_int(INT32_MAX))); }
 INLINE vf with_sign(vf x, vf sign) { return bits(or_int(ints(x), ints(sign))); }
 
 // |x| < .625: x + x^3 P(x^2); beyond: 1 - 2 / (e^(2 |x|) + 1), which is 1 from 9.02 on
-INLINE vf f_tanh(vf x, float unused) {
-    (void)unused;
+INLINE vf f_tanh(vf x) {
     static const float p[] = {-3.333325982e-01f, 1.333083063e-01f, -5.368802324e-02f, 2.046941966e-02f, -5.515163764e-03f};
     vf t = low(all(10.0f), magnitude(x)), s = x * x;
     vf small = fma_(s * x, polynomial(p, 5, s), x);
@@ -230,15 +227,13 @@ INLINE vf f_tanh(vf x, float unused) {
     return pick(less(t, all(0.625f)), small, with_sign(large, sign_of(x)));
 }
 
-INLINE vf f_sigmoid(vf x, float unused) {
-    (void)unused;
+INLINE vf f_sigmoid(vf x) {
     vf y = inverse(all(1.0f) + exp_within(low(all(88.0f), high(all(-88.0f), all(0.0f) - x))));
     return pick(less(x, all(-87.33654f)), all(0.0f), y);
 }
 
 // |x| < .93: x + x P(x^2); beyond: 1 - e^-Q(|x|), which is 1 from 3.92 on
-INLINE vf f_erf(vf x, float unused) {
-    (void)unused;
+INLINE vf f_erf(vf x) {
     static const float p[] = {1.283791363e-01f,  -3.761244714e-01f, 1.128132045e-01f,
                               -2.674885839e-02f, 4.967500456e-03f,  -5.862057442e-04f};
     static const float q[] = {-2.040571999e-03f, -1.119617820e+00f, -6.515426040e-01f,
@@ -249,91 +244,104 @@ INLINE vf f_erf(vf x, float unused) {
     return pick(less(t, all(0.93f)), small, with_sign(large, sign_of(x)));
 }
 
-INLINE vf f_neg(vf x, float unused) {
-    (void)unused;
+INLINE vf f_neg(vf x) {
     return bits(add_int(ints(x), all_int(INT32_MIN)));
 }
-INLINE vf f_sqrt(vf x, float unused) {
-    (void)unused;
+INLINE vf f_sqrt(vf x) {
     return root(x);
 }
-INLINE vf f_relu(vf x, float unused) {
-    (void)unused;
+INLINE vf f_relu(vf x) {
     return high(all(0.0f), x);
 }
-INLINE vf f_step(vf x, float unused) {
-    (void)unused;
+INLINE vf f_step(vf x) {
     return pick(less(all(0.0f), x), all(1.0f), all(0.0f));
 }
-INLINE vf f_sign(vf x, float unused) {
-    (void)unused;
+INLINE vf f_sign(vf x) {
     return pick(less(all(0.0f), x), all(1.0f), pick(less(x, all(0.0f)), all(-1.0f), all(0.0f)));
 }
-INLINE vf f_copy(vf x, float unused) {
-    (void)unused;
+INLINE vf f_copy(vf x) {
     return x;
 }
-INLINE vf f_scale(vf x, float a) { return x * all(a); }
-INLINE vf f_shift(vf x, float a) { return x + all(a); }
 
 INLINE vf g_add(vf x, vf y) { return x + y; }
-INLINE vf g_sub(vf x, vf y) { return x - y; }
-INLINE vf g_mul(vf x, vf y) { return x * y; }
-INLINE vf g_div(vf x, vf y) { return x / y; }
+#define ADD_OF(x, y) ((x) + (y))
+#define SUB_OF(x, y) ((x) - (y))
+#define MUL_OF(x, y) ((x) * (y))
+#define DIV_OF(x, y) ((x) / (y))
+#define COMBINE_OF(x, y) fma_(x, a, (y) * b)
 
 // ---- elementwise loops
 
-#define UNARY(f)                                                                                                  \
-    static void each_##f(int64_t rows, int64_t cols, const float *x, int64_t x_row, float a, float *out, int64_t out_row) { \
+// BODY says what becomes of the vector v.
+#define UNARY(name, BODY)                                                                                         \
+    static void name(int64_t rows, int64_t cols, const float *x, int64_t x_row, const struct vec_op *op, float *out, \
+                     int64_t out_row) {                                                                           \
         const int64_t whole = cols - cols % W;                                                                    \
         const part rest = part_of(cols - whole);                                                                  \
+        const vf a = all(op->a), b = all(op->b), e = all(op->c), d = all(op->d);                                  \
+        (void)a, (void)b, (void)e, (void)d;                                                                       \
         for (int64_t r = 0; r < rows; r++, x += x_row, out += out_row) {                                          \
-            for (int64_t c = 0; c < whole; c += W) store(out + c, f(load(x + c), a));                             \
-            if (whole < cols) store_part(out + whole, f(load_part(x + whole, rest), a), rest);                    \
+            for (int64_t c = 0; c < whole; c += W) {                                                              \
+                const vf v = load(x + c);                                                                         \
+                store(out + c, BODY);                                                                             \
+            }                                                                                                     \
+            if (whole < cols) {                                                                                   \
+                const vf v = load_part(x + whole, rest);                                                          \
+                store_part(out + whole, BODY, rest);                                                              \
+            }                                                                                                     \
         }                                                                                                         \
     }
-UNARY(f_neg)
-UNARY(f_exp)
-UNARY(f_log)
-UNARY(f_sqrt)
-UNARY(f_tanh)
-UNARY(f_sigmoid)
-UNARY(f_erf)
-UNARY(f_relu)
-UNARY(f_step)
-UNARY(f_sign)
-UNARY(f_copy)
-UNARY(f_scale)
-UNARY(f_shift)
+#define FUNCTION(f)     \
+    UNARY(each_##f, f(v)) \
+    UNARY(affine_##f, fma_(f(fma_(v, a, b)), e, d))
+FUNCTION(f_exp)
+FUNCTION(f_log)
+FUNCTION(f_sqrt)
+FUNCTION(f_tanh)
+FUNCTION(f_sigmoid)
+FUNCTION(f_erf)
+UNARY(each_f_neg, f_neg(v))
+UNARY(each_f_relu, f_relu(v))
+UNARY(each_f_step, f_step(v))
+UNARY(each_f_sign, f_sign(v))
+UNARY(each_f_copy, f_copy(v))
+UNARY(each_f_scale, v * a)
+UNARY(each_f_shift, v + a)
+UNARY(each_f_affine, fma_(v, a, b))
 
-#define BINARY_FORM(g, form, X, X_PART, Y, Y_PART)                                                                \
+#define BINARY_FORM(g, OF, form, X, X_PART, Y, Y_PART)                                                                \
     static void form##_##g(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row, \
-                           float *out, int64_t out_row) {                                                         \
+                           const struct vec_op *op, float *out, int64_t out_row) {                                \
+        const vf a = all(op->a), b = all(op->b);                                                                  \
+        (void)a, (void)b;                                                                                         \
         const int64_t whole = cols - cols % W;                                                                    \
         const part rest = part_of(cols - whole);                                                                  \
         (void)rest;                                                                                               \
         for (int64_t r = 0; r < rows; r++, x += x_row, y += y_row, out += out_row) {                              \
             const vf x0 = all(*x), y0 = all(*y);                                                                  \
             (void)x0, (void)y0;                                                                                   \
-            for (int64_t c = 0; c < whole; c += W) store(out + c, g(X, Y));                                       \
-            if (whole < cols) store_part(out + whole, g(X_PART, Y_PART), rest);                                   \
+            for (int64_t c = 0; c < whole; c += W) store(out + c, OF(X, Y));                                       \
+            if (whole < cols) store_part(out + whole, OF(X_PART, Y_PART), rest);                                   \
         }                                                                                                         \
     }
 
 // The same for one number a row where rows lie end to end and do not fill vectors: vectors run on over the
 // ends of rows, and each takes the numbers of the two rows it lies in. For cols >= W.
-#define BINARY_FLAT(g, form, FULL, ROW, X, Y)                                                                     \
-    static void flat_##form##_##g(int64_t rows, int64_t cols, const float *x, const float *y, float *out) {       \
+#define BINARY_FLAT(g, OF, form, FULL, ROW, X, Y)                                                                     \
+    static void flat_##form##_##g(int64_t rows, int64_t cols, const float *x, const float *y, const struct vec_op *op, \
+                                  float *out) {                                                                   \
+        const vf a = all(op->a), b = all(op->b);                                                                  \
+        (void)a, (void)b;                                                                                         \
         const int64_t count = rows * cols;                                                                        \
         int64_t left = cols, r = 0;  /* of row r */                                                               \
         for (int64_t i = 0; i < count; i += W) {                                                                  \
             const vf one = pick(first(left), all(ROW[r]), all(ROW[r + (r + 1 < rows)]));                          \
             if (i + W <= count) {                                                                                 \
                 const vf each = load(FULL + i);                                                                   \
-                store(out + i, g(X, Y));                                                                          \
+                store(out + i, OF(X, Y));                                                                          \
             } else {                                                                                              \
                 const vf each = load_part(FULL + i, part_of(count - i));                                          \
-                store_part(out + i, g(X, Y), part_of(count - i));                                                 \
+                store_part(out + i, OF(X, Y), part_of(count - i));                                                 \
             }                                                                                                     \
             left -= W;                                                                                            \
             r += left <= 0;                                                                                       \
@@ -342,34 +350,59 @@ UNARY(f_shift)
     }
 INLINE bool flat_pays(int64_t rows, int64_t cols) { return rows > 1 && cols > W && cols < 2 * W; }
 
-#define BINARY(g)                                                                                                 \
-    BINARY_FORM(g, each_each, load(x + c), load_part(x + whole, rest), load(y + c), load_part(y + whole, rest))  \
-    BINARY_FORM(g, rows_each_one, load(x + c), load_part(x + whole, rest), y0, y0)                               \
-    BINARY_FORM(g, rows_one_each, x0, x0, load(y + c), load_part(y + whole, rest))                               \
-    BINARY_FLAT(g, each_one, x, y, each, one)                                                                     \
-    BINARY_FLAT(g, one_each, y, x, one, each)                                                                     \
+#define BINARY(g, OF)                                                                                               \
+    BINARY_FORM(g, OF, each_each, load(x + c), load_part(x + whole, rest), load(y + c), load_part(y + whole, rest))  \
+    BINARY_FORM(g, OF, rows_each_one, load(x + c), load_part(x + whole, rest), y0, y0)                               \
+    BINARY_FORM(g, OF, rows_one_each, x0, x0, load(y + c), load_part(y + whole, rest))                               \
+    BINARY_FLAT(g, OF, each_one, x, y, each, one)                                                                     \
+    BINARY_FLAT(g, OF, one_each, y, x, one, each)                                                                     \
     static void one_each_##g(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row, \
-                             float *out, int64_t out_row) {                                                       \
+                             const struct vec_op *op, float *out, int64_t out_row) {                              \
         if (x_row == 1 && y_row == cols && out_row == cols && flat_pays(rows, cols))                              \
-            flat_one_each_##g(rows, cols, x, y, out);                                                             \
+            flat_one_each_##g(rows, cols, x, y, op, out);                                                             \
         else                                                                                                      \
-            rows_one_each_##g(rows, cols, x, x_row, y, y_row, out, out_row);                                      \
+            rows_one_each_##g(rows, cols, x, x_row, y, y_row, op, out, out_row);                                      \
     }                                                                                                             \
     static void each_one_##g(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row, \
-                             float *out, int64_t out_row) {                                                       \
+                             const struct vec_op *op, float *out, int64_t out_row) {                              \
         if (y_row == 1 && x_row == cols && out_row == cols && flat_pays(rows, cols))                              \
-            flat_each_one_##g(rows, cols, x, y, out);                                                             \
+            flat_each_one_##g(rows, cols, x, y, op, out);                                                             \
         else                                                                                                      \
-            rows_each_one_##g(rows, cols, x, x_row, y, y_row, out, out_row);                                      \
+            rows_each_one_##g(rows, cols, x, x_row, y, y_row, op, out, out_row);                                      \
     }
-BINARY(g_add)
-BINARY(g_sub)
-BINARY(g_mul)
-BINARY(g_div)
+BINARY(g_add, ADD_OF)
+BINARY(g_sub, SUB_OF)
+BINARY(g_mul, MUL_OF)
+BINARY(g_div, DIV_OF)
+BINARY(g_combine, COMBINE_OF)
+
+#define MUL_ADD(form, X, X_PART, Y, Y_PART, Z, Z_PART)                                                            \
+    static void mul_add_##form(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row, \
+                               const float *z, int64_t z_row, const struct vec_op *op, float *out, int64_t out_row) {    \
+        const int64_t whole = cols - cols % W;                                                                    \
+        const part rest = part_of(cols - whole);                                                                  \
+        const vf a = all(op->a), b = all(op->b);                                                                  \
+        (void)rest;                                                                                               \
+        for (int64_t r = 0; r < rows; r++, x += x_row, y += y_row, z += z_row, out += out_row) {                  \
+            const vf x0 = all(*x), y0 = all(*y), z0 = all(*z);                                                    \
+            (void)x0, (void)y0, (void)z0;                                                                         \
+            for (int64_t c = 0; c < whole; c += W) store(out + c, fma_(a * (X), Y, b * (Z)));                     \
+            if (whole < cols) store_part(out + whole, fma_(a * (X_PART), Y_PART, b * (Z_PART)), rest);            \
+        }                                                                                                         \
+    }
+#define EACH(p) load(p + c), load_part(p + whole, rest)
+#define MUL_ADD_OF(form, ...) MUL_ADD(form, __VA_ARGS__)
+MUL_ADD_OF(x, EACH(x), y0, y0, z0, z0)
+MUL_ADD_OF(y, x0, x0, EACH(y), z0, z0)
+MUL_ADD_OF(xy, EACH(x), EACH(y), z0, z0)
+MUL_ADD_OF(z, x0, x0, y0, y0, EACH(z))
+MUL_ADD_OF(xz, EACH(x), y0, y0, EACH(z))
+MUL_ADD_OF(yz, x0, x0, EACH(y), EACH(z))
+MUL_ADD_OF(xyz, EACH(x), EACH(y), EACH(z))
 
 // A row over one number: by its inverse (1.5 ulp), but for the row whose inverse would be a denormal.
-static void over_one(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row, float *out,
-                     int64_t out_row) {
+static void over_one(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row,
+                     const struct vec_op *op, float *out, int64_t out_row) {
     enum { MOST = 64 };
     float by[MOST];
     for (int64_t n; rows > 0; rows -= n, x += n * x_row, y += n * y_row, out += n * out_row) {
@@ -380,15 +413,15 @@ static void over_one(int64_t rows, int64_t cols, const float *x, int64_t x_row, 
             fine &= fabsf(y[i * y_row]) <= 0x1p125f;
         }
         if (fine) {
-            each_one_g_mul(n, cols, x, x_row, by, y_row ? 1 : 0, out, out_row);
+            each_one_g_mul(n, cols, x, x_row, by, y_row ? 1 : 0, op, out, out_row);
             continue;
         }
         for (int64_t i = 0; i < n; i++) {
             const float *d = y + i * y_row, *inverted = by + (y_row ? i : 0);
             if (fabsf(*d) <= 0x1p125f)
-                each_one_g_mul(1, cols, x + i * x_row, 0, inverted, 0, out + i * out_row, 0);
+                each_one_g_mul(1, cols, x + i * x_row, 0, inverted, 0, op, out + i * out_row, 0);
             else
-                each_one_g_div(1, cols, x + i * x_row, 0, d, 0, out + i * out_row, 0);
+                each_one_g_div(1, cols, x + i * x_row, 0, d, 0, op, out + i * out_row, 0);
         }
     }
 }
@@ -454,6 +487,49 @@ static void row_sum(int64_t rows, int64_t cols, const float *x, int64_t x_row, f
             store(out + r, tree_sum(v));
         } else {
             for (int i = 0; i < W; i++) v[i] = r + i < rows ? row_lanes(x + i * x_row, cols, rest) : all(0.0f);
+            store_part(out + r, tree_sum(v), part_of(rows - r));
+        }
+    }
+}
+
+// The sum of x y: as row_sum, the products fused into the running sums.
+INLINE vf dot_lanes(const float *x, const float *y, int64_t cols, part rest) {
+    vf a = all(0.0f), b = a, c = a, d = a;
+    int64_t i = 0;
+    for (; i + 4 * W <= cols; i += 4 * W) {
+        a = fma_(load(x + i), load(y + i), a);
+        b = fma_(load(x + i + W), load(y + i + W), b);
+        c = fma_(load(x + i + 2 * W), load(y + i + 2 * W), c);
+        d = fma_(load(x + i + 3 * W), load(y + i + 3 * W), d);
+    }
+    a = (a + b) + (c + d);
+    for (; i + W <= cols; i += W) a = fma_(load(x + i), load(y + i), a);
+    if (i < cols) a = fma_(load_part(x + i, rest), load_part(y + i, rest), a);
+    return a;
+}
+
+static void row_dot(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row, float *out) {
+    if (cols > LONG) {
+        for (int64_t r = 0; r < rows; r++, x += x_row, y += y_row) {
+            double sum = 0;
+            for (int64_t c = 0; c < cols; c += LONG) {
+                float lane[W];
+                const int64_t n = cols - c < LONG ? cols - c : LONG;
+                store(lane, dot_lanes(x + c, y + c, n, part_of(n % W)));
+                for (int i = 0; i < W; i++) sum += lane[i];
+            }
+            out[r] = (float)sum;
+        }
+        return;
+    }
+    const part rest = part_of(cols % W);
+    for (int64_t r = 0; r < rows; r += W, x += W * x_row, y += W * y_row) {
+        vf v[W];
+        if (rows - r >= W) {
+            for (int i = 0; i < W; i++) v[i] = dot_lanes(x + i * x_row, y + i * y_row, cols, rest);
+            store(out + r, tree_sum(v));
+        } else {
+            for (int i = 0; i < W; i++) v[i] = r + i < rows ? dot_lanes(x + i * x_row, y + i * y_row, cols, rest) : all(0.0f);
             store_part(out + r, tree_sum(v), part_of(rows - r));
         }
     }
@@ -567,8 +643,13 @@ const struct vec_kernels NAME(ISA) = {
     .unary = {[VEC_NEG] = each_f_neg, [VEC_EXP] = each_f_exp, [VEC_LOG] = each_f_log, [VEC_SQRT] = each_f_sqrt,
               [VEC_TANH] = each_f_tanh, [VEC_SIGMOID] = each_f_sigmoid, [VEC_ERF] = each_f_erf,
               [VEC_RELU] = each_f_relu, [VEC_STEP] = each_f_step, [VEC_SIGN] = each_f_sign,
-              [VEC_COPY] = each_f_copy, [VEC_SCALE] = each_f_scale, [VEC_SHIFT] = each_f_shift},
-    .binary = {[VEC_ADD] = FORMS(g_add), [VEC_SUB] = FORMS(g_sub), [VEC_MUL] = FORMS(g_mul), [VEC_DIV] = {each_each_g_div, over_one, one_each_g_div}},
+              [VEC_COPY] = each_f_copy, [VEC_SCALE] = each_f_scale, [VEC_SHIFT] = each_f_shift, [VEC_AFFINE] = each_f_affine},
+    .affine = {[VEC_EXP] = affine_f_exp, [VEC_LOG] = affine_f_log, [VEC_SQRT] = affine_f_sqrt, [VEC_TANH] = affine_f_tanh,
+               [VEC_SIGMOID] = affine_f_sigmoid, [VEC_ERF] = affine_f_erf},
+    .binary = {[VEC_ADD] = FORMS(g_add), [VEC_SUB] = FORMS(g_sub), [VEC_MUL] = FORMS(g_mul), [VEC_DIV] = {each_each_g_div, over_one, one_each_g_div},
+               [VEC_COMBINE] = FORMS(g_combine)},
+    .mul_add = {NULL, mul_add_x, mul_add_y, mul_add_xy, mul_add_z, mul_add_xz, mul_add_yz, mul_add_xyz},
+    .row_dot = row_dot,
     .row_sum = row_sum,
     .row_max = row_max,
     .row_argmax = row_argmax,

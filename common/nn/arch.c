@@ -726,35 +726,56 @@ static struct node *gelu(struct graph *g, struct node *x) {
     return graph_mul(g, x, cdf);
 }
 
-// Multi-head self-attention (Vaswani et al. 2017): softmax(q k' / sqrt d) v in every head.
-static struct node *attention(struct builder *c, struct node *x) {
+// [T, D] -> [heads, T, d]
+static struct node *split_heads(struct graph *g, struct node *x, int64_t heads) {
+    int64_t tokens = x->shape.dim[0], d = x->shape.dim[1] / heads;
+    return graph_transpose(g, graph_reshape(g, x, (struct shape){3, {tokens, heads, d}}), (int[]){1, 0, 2});
+}
+
+static struct node *first_rows(struct graph *g, struct node *x, int64_t count) {
+    return x->shape.dim[0] == count ? x : graph_slice(g, x, 0, 0, count);
+}
+
+// Multi-head self-attention (Vaswani et al. 2017): softmax(q k' / sqrt d) v in every head, for the first `wanted` tokens.
+static struct node *attention(struct builder *c, struct node *x, int64_t wanted) {
     struct graph *g = c->g;
-    int64_t tokens = x->shape.dim[0], width = x->shape.dim[1], heads = c->now->groups, d = width / heads;
-    struct node *all = linear(g, x, param(c, 0), param(c, 1)), *part[3];  // [T, 3 D]
+    int64_t tokens = x->shape.dim[0], width = x->shape.dim[1], heads = c->now->groups;
+    struct node *w = param(c, 0), *b = param(c, 1), *part[3];  // q, k, v: [heads, tokens, d]
+    struct node *all = wanted == tokens ? linear(g, x, w, b) : NULL;  // [T, 3 D]
     for (int i = 0; i < 3; i++) {
-        struct node *p = graph_slice(g, all, 1, i * width, width);
-        p = graph_reshape(g, p, (struct shape){3, {tokens, heads, d}});
-        part[i] = graph_transpose(g, p, (int[]){1, 0, 2});  // [heads, T, d]
+        struct node *p = all ? graph_slice(g, all, 1, i * width, width)
+                             : linear(g, i ? x : first_rows(g, x, wanted), graph_slice(g, w, 0, i * width, width),
+                                      graph_slice(g, b, 0, i * width, width));
+        part[i] = split_heads(g, p, heads);
     }
-    struct node *score = graph_scale(g, graph_matmul(g, part[0], part[1], false, true), 1 / sqrt((double)d));
-    struct node *weight = graph_softmax(g, score);  // [heads, T, T]
+    struct node *score = graph_scale(g, graph_matmul(g, part[0], part[1], false, true), 1 / sqrt((double)(width / heads)));
+    struct node *weight = graph_softmax(g, score);  // [heads, wanted, T]
     weight = dropout(c, weight, c->now->p, weight->shape, ".attention");
     struct node *y = graph_transpose(g, graph_matmul(g, weight, part[2], false, false), (int[]){1, 0, 2});
-    return linear(g, graph_reshape(g, y, x->shape), param(c, 2), param(c, 3));
+    return linear(g, graph_reshape(g, y, (struct shape){2, {wanted, width}}), param(c, 2), param(c, 3));
+}
+
+// Whether the head, which takes the class token, is all that reads what the element gives: the other tokens then
+// count only as keys and values.
+static bool only_class_token(const struct builder *c) {
+    const struct arch_element *l = c->now + 1, *end = c->a->element + c->a->elements;
+    while (l < end && (l->kind == LAYER_NORM || l->kind == DROPOUT)) l++;
+    return l < end && l->kind == HEAD;
 }
 
 static struct node *encoder(struct builder *c, struct node *x) {
     struct graph *g = c->g;
     double p = c->now->p;
+    int64_t wanted = only_class_token(c) ? 1 : x->shape.dim[0];
     for (int half = 0; half < 2; half++) {
         struct node *w = param(c, 8 + 2 * half), *b = param(c, 9 + 2 * half);
         struct node *y = c->now->post ? x : layer_norm(g, x, w, b);
-        if (half == 0) y = attention(c, y);
+        if (half == 0) y = attention(c, y, wanted);
         else {
             y = gelu(g, linear(g, y, param(c, 4), param(c, 5)));
             y = linear(g, dropout(c, y, p, y->shape, ".hidden"), param(c, 6), param(c, 7));
         }
-        x = graph_add(g, x, dropout(c, y, p, y->shape, half ? ".after_hidden" : ".after_attention"));
+        x = graph_add(g, first_rows(g, x, wanted), dropout(c, y, p, y->shape, half ? ".after_hidden" : ".after_attention"));
         if (c->now->post) x = layer_norm(g, x, w, b);
     }
     return x;
@@ -800,7 +821,7 @@ static struct node *build_element(struct builder *c, struct node *x) {
     }
     case POS: return graph_add(g, x, param(c, 0));
     case ENCODER: return encoder(c, x);
-    case HEAD: return graph_reshape(g, graph_slice(g, x, 0, 0, 1), l->out);
+    case HEAD: return graph_reshape(g, first_rows(g, x, 1), l->out);
     case INIT: break;
     }
     BUG("kind %d", l->kind);

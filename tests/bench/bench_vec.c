@@ -9,6 +9,8 @@
 #include "base/arena.h"
 #include "engine/vec.h"
 
+#define OP(name, in, other, to, number) {.code = VEC_##name, .x = in, .y = other, .out = to, .a = number}
+
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -60,14 +62,14 @@ static void show(const char *name, struct vec_program *p, int64_t examples, int6
 }
 
 static void single(const char *name, enum vec_code code, int kind_y, int64_t examples, int64_t rows, int64_t cols) {
-    struct vec_op op[] = {{code, 0, kind_y < 0 ? -1 : 1, 2, 1.5f}};
+    struct vec_op op[] = {{.code = code, .y = kind_y < 0 ? -1 : 1, .out = 2, .a = 1.5f}};
     struct vec_load load[] = {{0, true, true}, {1, kind_y >= 0 && kind_y & VEC_ROW, kind_y >= 0 && kind_y & VEC_COL}};
     struct vec_store store[] = {{2, VEC_STORE}};
     show(name, PROGRAM(3), examples, rows, cols);
 }
 
 static void softmax(int64_t examples, int64_t rows, int64_t cols) {
-    struct vec_op op[] = {{VEC_ROW_MAX, 0, -1, 1, 0}, {VEC_SUB, 0, 1, 2, 0}, {VEC_EXP, 2, -1, 3, 0}, {VEC_ROW_SUM, 3, -1, 4, 0}, {VEC_DIV, 3, 4, 5, 0}};
+    struct vec_op op[] = {OP(ROW_MAX, 0, -1, 1, 0), OP(SUB, 0, 1, 2, 0), OP(EXP, 2, -1, 3, 0), OP(ROW_SUM, 3, -1, 4, 0), OP(DIV, 3, 4, 5, 0)};
     struct vec_load load[] = {{0, true, true}};
     struct vec_store store[] = {{5, VEC_STORE}};
     show("softmax", PROGRAM(6), examples, rows, cols);
@@ -76,23 +78,23 @@ static void softmax(int64_t examples, int64_t rows, int64_t cols) {
 static void layer_norm(int64_t examples, int64_t rows, int64_t cols) {
     const float inverse = 1.0f / (float)cols;
     struct vec_op op[] = {
-        {VEC_ROW_SUM, 0, -1, 3, 0}, {VEC_SCALE, 3, -1, 4, inverse}, {VEC_SUB, 0, 4, 5, 0},  {VEC_MUL, 5, 5, 6, 0},
-        {VEC_ROW_SUM, 6, -1, 7, 0}, {VEC_SCALE, 7, -1, 8, inverse}, {VEC_SHIFT, 8, -1, 9, 1e-5f}, {VEC_SQRT, 9, -1, 10, 0},
-        {VEC_DIV, 5, 10, 11, 0},    {VEC_MUL, 11, 1, 12, 0},        {VEC_ADD, 12, 2, 13, 0}};
+        OP(ROW_SUM, 0, -1, 3, 0), OP(SCALE, 3, -1, 4, inverse), OP(SUB, 0, 4, 5, 0),  OP(MUL, 5, 5, 6, 0),
+        OP(ROW_SUM, 6, -1, 7, 0), OP(SCALE, 7, -1, 8, inverse), OP(SHIFT, 8, -1, 9, 1e-5f), OP(SQRT, 9, -1, 10, 0),
+        OP(DIV, 5, 10, 11, 0),    OP(MUL, 11, 1, 12, 0),        OP(ADD, 12, 2, 13, 0)};
     struct vec_load load[] = {{0, true, true}, {1, false, true}, {2, false, true}};
     struct vec_store store[] = {{13, VEC_STORE}};
     show("layer norm", PROGRAM(14), examples, rows, cols);
 }
 
 static void gelu(int64_t examples, int64_t rows, int64_t cols) {
-    struct vec_op op[] = {{VEC_ADD, 0, 1, 2, 0}, {VEC_SCALE, 2, -1, 3, .70710678f}, {VEC_ERF, 3, -1, 4, 0}, {VEC_SHIFT, 4, -1, 5, 1}, {VEC_MUL, 2, 5, 6, 0}, {VEC_SCALE, 6, -1, 7, .5f}};
+    struct vec_op op[] = {OP(ADD, 0, 1, 2, 0), OP(SCALE, 2, -1, 3, .70710678f), OP(ERF, 3, -1, 4, 0), OP(SHIFT, 4, -1, 5, 1), OP(MUL, 2, 5, 6, 0), OP(SCALE, 6, -1, 7, .5f)};
     struct vec_load load[] = {{0, true, true}, {1, false, true}};
     struct vec_store store[] = {{7, VEC_STORE}};
     show("bias + GELU", PROGRAM(8), examples, rows, cols);
 }
 
 static void sums(const char *name, enum vec_store_kind kind, int64_t examples, int64_t rows, int64_t cols) {
-    struct vec_op op[] = {{VEC_MUL, 0, 1, 2, 0}};
+    struct vec_op op[] = {OP(MUL, 0, 1, 2, 0)};
     struct vec_load load[] = {{0, true, true}, {1, true, true}};
     struct vec_store store[] = {{2, kind}};
     show(name, PROGRAM(3), examples, rows, cols);
@@ -100,9 +102,9 @@ static void sums(const char *name, enum vec_store_kind kind, int64_t examples, i
 
 // The weights' step of Adam, without the bias corrections.
 static void adam(int64_t cols) {
-    struct vec_op op[] = {{VEC_SCALE, 0, -1, 4, .1f}, {VEC_SCALE, 1, -1, 5, .9f}, {VEC_ADD, 4, 5, 6, 0},   {VEC_MUL, 0, 0, 7, 0},
-                          {VEC_SCALE, 7, -1, 8, .001f}, {VEC_SCALE, 2, -1, 9, .999f}, {VEC_ADD, 8, 9, 10, 0}, {VEC_SQRT, 10, -1, 11, 0},
-                          {VEC_SHIFT, 11, -1, 12, 1e-8f}, {VEC_DIV, 6, 12, 13, 0}, {VEC_SCALE, 13, -1, 14, 1e-3f}, {VEC_SUB, 3, 14, 15, 0}};
+    struct vec_op op[] = {OP(SCALE, 0, -1, 4, .1f), OP(SCALE, 1, -1, 5, .9f), OP(ADD, 4, 5, 6, 0),   OP(MUL, 0, 0, 7, 0),
+                          OP(SCALE, 7, -1, 8, .001f), OP(SCALE, 2, -1, 9, .999f), OP(ADD, 8, 9, 10, 0), OP(SQRT, 10, -1, 11, 0),
+                          OP(SHIFT, 11, -1, 12, 1e-8f), OP(DIV, 6, 12, 13, 0), OP(SCALE, 13, -1, 14, 1e-3f), OP(SUB, 3, 14, 15, 0)};
     struct vec_load load[] = {{0, true, true}, {1, true, true}, {2, true, true}, {3, true, true}};
     struct vec_store store[] = {{6, VEC_STORE}, {10, VEC_STORE}, {15, VEC_STORE}};
     show("Adam", PROGRAM(16), 1, 1, cols);

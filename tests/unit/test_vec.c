@@ -16,6 +16,8 @@
 #include "base/arena.h"
 #include "engine/vec.h"
 
+#define OP(name, in, other, to, number) {.code = VEC_##name, .x = in, .y = other, .out = to, .a = number}
+
 // ---- numbers
 
 static uint64_t state = 88172645463325252u;
@@ -40,7 +42,7 @@ static float float_of(int32_t i) {
 
 // ---- the interpreter: every register is FULL and double; `slack` bounds what float may lose on the way
 
-enum { REGISTERS = 24, OPS = 16, VIEWS = 8 };
+enum { REGISTERS = 24, OPS = 16, FUSED = 64, VIEWS = 8 };
 
 struct truth {
     double *value[REGISTERS], *slack[REGISTERS];
@@ -50,14 +52,19 @@ static void truth_op(struct truth *t, const struct vec_op *o, int64_t rows, int6
     for (int64_t r = 0; r < rows; r++) {
         const int64_t row = r * cols;
         const double *xs = o->code == VEC_FILL ? NULL : t->value[o->x] + row, *ys = o->y < 0 ? NULL : t->value[o->y] + row;
+        const double *zs = o->code == VEC_MUL_ADD ? t->value[o->z] + row : NULL, *zf = zs ? t->slack[o->z] + row : NULL;
         const double *xe = o->code == VEC_FILL ? NULL : t->slack[o->x] + row, *ye = o->y < 0 ? NULL : t->slack[o->y] + row;
         double *z = t->value[o->out] + row, *ze = t->slack[o->out] + row;
-        double sum = 0, size = 0, most = xs ? xs[0] : 0, worst = 0;
+        double sum = 0, size = 0, dot = 0, dot_size = 0, most = xs ? xs[0] : 0, worst = 0;
         int64_t place = 0;
         for (int64_t c = 0; xs && c < cols; c++) {
             sum += xs[c];
             size += fabs(xs[c]) * 1e-6 + xe[c];
             worst = fmax(worst, xe[c]);
+            if (o->code == VEC_ROW_DOT) {
+                dot += xs[c] * ys[c];
+                dot_size += fabs(xs[c] * ys[c]) * 1e-6 + xe[c] * fabs(ys[c]) + ye[c] * fabs(xs[c]) + xe[c] * ye[c];
+            }
             if (xs[c] > most) most = xs[c], place = c;
         }
         for (int64_t c = 0; c < cols; c++) {
@@ -68,6 +75,17 @@ static void truth_op(struct truth *t, const struct vec_op *o, int64_t rows, int6
             case VEC_SUB: v = x - y, s = e + f; break;
             case VEC_MUL: v = x * y, s = e * fabs(y) + f * fabs(x) + e * f; break;
             case VEC_DIV: v = x / y, s = (e + fabs(v) * f) / (fabs(y) > f ? fabs(y) - f : 0); break;
+            case VEC_COMBINE:
+                v = o->a * x + o->b * y;
+                s = fabs((double)o->a) * e + fabs((double)o->b) * f + 4e-7 * (fabs(o->a * x) + fabs(o->b * y));
+                break;
+            case VEC_MUL_ADD:
+                v = o->a * x * y + o->b * zs[c];
+                s = fabs((double)o->a) * (e * fabs(y) + f * fabs(x) + e * f) + fabs((double)o->b) * zf[c];
+                s += 4e-7 * (fabs(o->a * x * y) + fabs(o->b * zs[c]));
+                break;
+            case VEC_AFFINE: v = o->a * x + o->b, s = fabs((double)o->a) * e + 4e-7 * (fabs(o->a * x) + fabs((double)o->b)); break;
+            case VEC_ROW_DOT: v = dot, s = dot_size; break;
             case VEC_NEG: v = -x, s = e; break;
             case VEC_EXP: v = exp(x), s = v * expm1(e); break;
             case VEC_LOG: v = log(x), s = x > e ? -log1p(-e / x) : INFINITY; break;
@@ -80,7 +98,7 @@ static void truth_op(struct truth *t, const struct vec_op *o, int64_t rows, int6
             case VEC_SIGN: v = (x > 0) - (x < 0), s = fabs(x) > e || e == 0 ? 0 : 2; break;
             case VEC_COPY: v = x, s = e; break;
             case VEC_SCALE: v = x * (double)o->a, s = e * fabs((double)o->a); break;
-            case VEC_SHIFT: v = x + (double)o->a, s = e; break;
+            case VEC_SHIFT: v = x + (double)o->a, s = e + 1.2e-7 * (fabs(x) + fabs((double)o->a)); break;  // fused: a x + b, both rounded
             case VEC_FILL: v = o->a; break;
             case VEC_ROW_SUM: v = sum, s = size; break;
             case VEC_ROW_MAX: v = most, s = worst; break;
@@ -99,7 +117,7 @@ static void truth_op(struct truth *t, const struct vec_op *o, int64_t rows, int6
 
 struct trial {
     struct vec_program p;
-    struct vec_op op[OPS];
+    struct vec_op op[FUSED];
     struct vec_load load[VIEWS];
     struct vec_store store[VIEWS];
     bool integer[REGISTERS];
@@ -154,7 +172,7 @@ static int add_load(struct trial *t, int kind, bool integer) {
 
 static int add_op(struct trial *t, enum vec_code code, int x, int y, float a) {
     int reg = t->p.registers++;
-    t->op[t->p.ops++] = (struct vec_op){code, x, y, reg, a};
+    t->op[t->p.ops++] = (struct vec_op){.code = code, .x = x, .y = y, .out = reg, .a = a, .b = real(-2, 2)};
     t->integer[reg] = code == VEC_ROW_ARGMAX || (code == VEC_COPY && t->integer[x]);
     return reg;
 }
@@ -221,12 +239,17 @@ static void assert_near(const struct trial *t, int store, float got, double want
              (long)t->rows, (long)t->cols, store, t->store[store].reg, t->store[store].kind, value, want, slack);
 }
 
+// Runs the program, as it is or fused, and compares what it stores with the truth about the program as it was.
 static void check(struct trial *t, bool in_place) {
+    struct vec_op op[OPS];
+    const int ops = t->p.ops, registers = t->p.registers;
+    memcpy(op, t->op, sizeof op);
+    if (below(2)) vec_fuse(&t->p, FUSED);
     vec_prepare(&t->p);
     place_stores(t, in_place);
     const int64_t rows = t->examples * t->rows, cols = t->cols;
     struct truth truth;
-    for (int r = 0; r < t->p.registers; r++) {
+    for (int r = 0; r < registers; r++) {
         truth.value[r] = memory_zero((size_t)(rows * cols + 1) * sizeof(double));
         truth.slack[r] = memory_zero((size_t)(rows * cols + 1) * sizeof(double));
     }
@@ -236,7 +259,7 @@ static void check(struct trial *t, bool in_place) {
                 float v = t->in[i].at[g / t->rows * t->in[i].example + g % t->rows * t->in[i].row + (t->load[i].by_col ? c : 0)];
                 truth.value[t->load[i].reg][g * cols + c] = t->integer[t->load[i].reg] ? (double)int_of(v) : (double)v;
             }
-    for (int i = 0; i < t->p.ops; i++) truth_op(&truth, &t->op[i], rows, cols);
+    for (int i = 0; i < ops; i++) truth_op(&truth, &op[i], rows, cols);
 
     run_in_guarded_scratch(t);
     for (int i = 0; i < t->p.stores; i++) {
@@ -271,7 +294,7 @@ static void check(struct trial *t, bool in_place) {
             assert_true(t->memory[i][j] == sentinel);
             assert_true(t->memory[i][GUARD + t->size[i] + j] == sentinel);
         }
-    for (int r = 0; r < t->p.registers; r++) {
+    for (int r = 0; r < registers; r++) {
         free(truth.value[r]);
         free(truth.slack[r]);
     }
@@ -285,8 +308,8 @@ static void test_every_op_on_every_kind(void **unused) {
         for (int kinds = 0; kinds < 16; kinds++)
             for (int round = 0; round < 12; round++) {
                 int kx = kinds & 3, ky = kinds >> 2;
-                bool binary = code <= VEC_DIV || code >= VEC_ROW_GATHER, index = code >= VEC_ROW_GATHER;
-                if (!binary && ky) continue;
+                bool dot = code == VEC_ROW_DOT, index = code >= VEC_ROW_GATHER, binary = code <= VEC_MUL_ADD || index || dot;
+                if ((!binary && ky) || (dot && !(kx & ky & VEC_COL))) continue;
                 if (index && (ky & VEC_COL || (code == VEC_ROW_SCATTER && kx & VEC_COL))) continue;
                 struct trial t;
                 trial_begin(&t, 1 + below(9), 1 + below(37), 1 + below(130));
@@ -299,7 +322,9 @@ static void test_every_op_on_every_kind(void **unused) {
                     y = add_op(&t, VEC_MUL, y, y, 0);
                     y = add_op(&t, VEC_SHIFT, y, -1, .25f);
                 }
+                const int third = code == VEC_MUL_ADD ? add_load(&t, below(4), false) : 0;
                 int z = add_op(&t, (enum vec_code)code, code == VEC_FILL ? -1 : x, y, real(-2, 2));
+                t.op[t.p.ops - 1].z = third;
                 add_store(&t, z, VEC_STORE);
                 if (code != VEC_ROW_ARGMAX) {
                     add_store(&t, z, VEC_SUM_ROWS);
@@ -320,9 +345,9 @@ static void random_program(struct trial *t, bool row_ops) {
         do y = below(t->p.registers); while (t->integer[y]);
         static const enum vec_code safe[] = {VEC_ADD, VEC_SUB, VEC_MUL, VEC_NEG, VEC_TANH, VEC_SIGMOID, VEC_ERF, VEC_RELU,
                                              VEC_COPY, VEC_SCALE, VEC_SHIFT, VEC_FILL, VEC_ROW_SUM, VEC_ROW_MAX, VEC_ROW_GATHER};
-        enum vec_code code = safe[below(row_ops ? 15 : 12)];
+        enum vec_code code = below(3) ? safe[below(row_ops ? 15 : 12)] : below(2) ? VEC_SCALE : VEC_SHIFT;  // much to fuse
         if (code == VEC_ROW_GATHER) y = index;
-        bool binary = code <= VEC_DIV || code == VEC_ROW_GATHER;
+        bool binary = code <= VEC_COMBINE || code == VEC_ROW_GATHER;
         int z = add_op(t, code, code == VEC_FILL ? -1 : x, binary ? y : -1, real(-2, 2));
         if (code == VEC_MUL || code == VEC_ROW_SUM) add_op(t, VEC_TANH, z, -1, 0);  // keeps numbers small
         if (t->p.ops > OPS - 3) break;
@@ -378,7 +403,7 @@ static void test_tall_sums(void **unused) {
 
 static void test_no_examples(void **unused) {
     (void)unused;
-    struct vec_op op[] = {{VEC_EXP, 0, -1, 1, 0}, {VEC_ROW_SUM, 1, -1, 2, 0}};
+    struct vec_op op[] = {OP(EXP, 0, -1, 1, 0), OP(ROW_SUM, 1, -1, 2, 0)};
     struct vec_load load[] = {{0, true, true}};
     struct vec_store store[] = {{1, VEC_SUM_ALL}, {2, VEC_SUM_ALL}, {1, VEC_STORE}};
     struct vec_program p = {.ops = 2, .loads = 1, .stores = 3, .registers = 3, .op = op, .load = load, .store = store};
@@ -395,7 +420,7 @@ static void test_no_examples(void **unused) {
 
 // f over n values
 static void apply(enum vec_code code, const float *x, float *y, int64_t n) {
-    struct vec_op op = {code, 0, -1, 1, 0};
+    struct vec_op op = {.code = code, .y = -1, .out = 1};
     struct vec_load load = {0, true, true};
     struct vec_store store = {1, VEC_STORE};
     struct vec_program p = {.ops = 1, .loads = 1, .stores = 1, .registers = 2, .op = &op, .load = &load, .store = &store};
@@ -502,7 +527,7 @@ static void test_special_values(void **unused) {
 // Division by one number a row goes by its inverse where that is one.
 static void test_division_by_extremes(void **unused) {
     (void)unused;
-    struct vec_op op = {VEC_DIV, 0, 1, 2, 0};
+    struct vec_op op = OP(DIV, 0, 1, 2, 0);
     struct vec_load load[] = {{0, true, true}, {1, true, false}};
     struct vec_store store = {2, VEC_STORE};
     struct vec_program p = {.ops = 1, .loads = 2, .stores = 1, .registers = 3, .op = &op, .load = load, .store = &store};
@@ -530,7 +555,7 @@ static void test_division_by_extremes(void **unused) {
 // A maximum shows a NaN anywhere in the row; argmax finds the first of it, or the first of equal maxima.
 static void test_nan_and_ties_in_rows(void **unused) {
     (void)unused;
-    struct vec_op op[] = {{VEC_ROW_MAX, 0, -1, 1, 0}, {VEC_ROW_ARGMAX, 0, -1, 2, 0}, {VEC_ROW_SUM, 0, -1, 3, 0}};
+    struct vec_op op[] = {OP(ROW_MAX, 0, -1, 1, 0), OP(ROW_ARGMAX, 0, -1, 2, 0), OP(ROW_SUM, 0, -1, 3, 0)};
     struct vec_load load[] = {{0, true, true}};
     struct vec_store store[] = {{1, VEC_STORE}, {2, VEC_STORE}, {3, VEC_STORE}};
     struct vec_program p = {.ops = 3, .loads = 1, .stores = 3, .registers = 4, .op = op, .load = load, .store = store};
@@ -564,8 +589,8 @@ static void test_an_example_stands_by_itself(void **unused) {
     (void)unused;
     enum { MOST = 7 };
     static const struct vec_op op[] = {
-        {VEC_ROW_MAX, 0, -1, 2, 0}, {VEC_SUB, 0, 2, 3, 0}, {VEC_EXP, 3, -1, 4, 0}, {VEC_ROW_SUM, 4, -1, 5, 0},
-        {VEC_DIV, 4, 5, 6, 0},      {VEC_MUL, 6, 1, 7, 0}, {VEC_ERF, 7, -1, 8, 0}, {VEC_TANH, 8, -1, 9, 0}};
+        OP(ROW_MAX, 0, -1, 2, 0), OP(SUB, 0, 2, 3, 0), OP(EXP, 3, -1, 4, 0), OP(ROW_SUM, 4, -1, 5, 0),
+        OP(DIV, 4, 5, 6, 0),      OP(MUL, 6, 1, 7, 0), OP(ERF, 7, -1, 8, 0), OP(TANH, 8, -1, 9, 0)};
     static const struct vec_load load[] = {{0, true, true}, {1, false, true}};
     static const struct vec_store store[] = {{9, VEC_STORE}, {7, VEC_SUM_ROWS}, {5, VEC_SUM_ROWS}, {5, VEC_STORE}};
     struct vec_program p = {.ops = 8, .loads = 2, .stores = 4, .registers = 10, .op = (struct vec_op *)(uintptr_t)op,
@@ -616,7 +641,7 @@ static void test_long_sums_are_accurate(void **unused) {
     double sum = 0;
     for (int i = 0; i < N; i++) sum += (double)(x[i] = real(0, 1));
     for (int across = 0; across < 2; across++) {  // along one row, then over a million rows
-        struct vec_op op = {VEC_ROW_SUM, 0, -1, 1, 0};
+        struct vec_op op = OP(ROW_SUM, 0, -1, 1, 0);
         struct vec_load load = {0, true, true};
         struct vec_store store = {across ? 0 : 1, across ? VEC_SUM_ALL : VEC_STORE};
         struct vec_program p = {.ops = across ? 0 : 1, .loads = 1, .stores = 1, .registers = across ? 1 : 2, .op = &op, .load = &load, .store = &store};

@@ -81,7 +81,7 @@ struct product {
     struct limit *limit[THREADS_MAX + 1];
 };
 
-enum { PRODUCTS = 48 };
+enum { PRODUCTS = 64 };
 struct net {
     const char *name;
     int images;             // of an epoch
@@ -149,14 +149,21 @@ static void add_products(struct net *n)
         add_linear(n, 1, 512, 256, 1, true);
         add_linear(n, 1, 256, CLASSES, 1, true);
     } else {
-        enum { PATCHES = 16, TOKENS = 17, WIDTH = 64, HEADS = 4, HIDDEN = 256, LAYERS = 2 };
+        enum { PATCHES = 16, TOKENS = 17, WIDTH = 64, HEADS = 4, HIDDEN = 256 };
         add_linear(n, PATCHES, 49, WIDTH, 1, false);
-        add_linear(n, TOKENS, WIDTH, 3 * WIDTH, LAYERS, true);
-        add_pairs(n, TOKENS, TOKENS, WIDTH / HEADS, true, HEADS * LAYERS);   // queries and keys
-        add_pairs(n, TOKENS, WIDTH / HEADS, TOKENS, false, HEADS * LAYERS);  // attention and values
-        add_linear(n, TOKENS, WIDTH, WIDTH, LAYERS, true);
-        add_linear(n, TOKENS, WIDTH, HIDDEN, LAYERS, true);
-        add_linear(n, TOKENS, HIDDEN, WIDTH, LAYERS, true);
+        for (int layer = 0; layer < 2; layer++) {  // of the last, the head wants the class token alone
+            const int wanted = layer ? 1 : TOKENS;
+            if (layer) {
+                add_linear(n, TOKENS, WIDTH, 2 * WIDTH, 1, true);
+                add_linear(n, wanted, WIDTH, WIDTH, 1, true);
+            } else
+                add_linear(n, TOKENS, WIDTH, 3 * WIDTH, 1, true);
+            add_pairs(n, wanted, TOKENS, WIDTH / HEADS, true, HEADS);   // queries and keys
+            add_pairs(n, wanted, WIDTH / HEADS, TOKENS, false, HEADS);  // attention and values
+            add_linear(n, wanted, WIDTH, WIDTH, 1, true);
+            add_linear(n, wanted, WIDTH, HIDDEN, 1, true);
+            add_linear(n, wanted, HIDDEN, WIDTH, 1, true);
+        }
         add_linear(n, 1, WIDTH, WIDTH, 1, true);
         add_linear(n, 1, WIDTH, CLASSES, 1, true);
     }

@@ -8,14 +8,13 @@
 #include <math.h>
 #include <string.h>
 
-#include "../engine/vec.h"
+#include "../base/isa.h"
 #include "ball_isa.h"
 
 const char *const ball_norm_name[2] = {[BALL_LINF] = "linf", [BALL_L2] = "l2"};
 
 static const struct ball_loops *loops(void) {
-    const char *isa = vec_isa();
-    return !strcmp(isa, "avx512") ? &ball_loops_avx512 : !strcmp(isa, "avx2") ? &ball_loops_avx2 : &ball_loops_baseline;
+    return ISA_PICK(ball_loops);
 }
 
 // Back onto the L2 ball where x has left it, then into [0, 1].

@@ -8,6 +8,7 @@
 
 #include "error.h"
 #include "hash.h"
+#include "isa.h"
 #include "rng_isa.h"
 
 struct stream rng_stream(uint64_t seed, const char *purpose)
@@ -44,20 +45,9 @@ struct variant {
     rng_fill *uniform, *normal;
 };
 
-static const struct variant *variant(void)
-{
-    static const struct variant baseline = {rng_uniform_baseline, rng_normal_baseline};
-#if defined(__x86_64__)
-    static const struct variant avx2 = {rng_uniform_avx2, rng_normal_avx2};
-    static const struct variant avx512 = {rng_uniform_avx512, rng_normal_avx512};
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        return &avx512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return &avx2;
-#endif
-    return &baseline;
-}
+static const struct variant variant_baseline = {rng_uniform_baseline, rng_normal_baseline},
+                            variant_avx2 = {rng_uniform_avx2, rng_normal_avx2},
+                            variant_avx512 = {rng_uniform_avx512, rng_normal_avx512};
 
 static void fill(rng_fill *batch, long values, struct stream s, const uint32_t counter[3], float *out, long count)
 {
@@ -75,12 +65,12 @@ static void fill(rng_fill *batch, long values, struct stream s, const uint32_t c
 
 void rng_uniform(struct stream s, uint32_t example, uint32_t step, uint32_t restart, float *out, long count)
 {
-    fill(variant()->uniform, RNG_WORDS, s, (const uint32_t[]){example, step, restart}, out, count);
+    fill(ISA_PICK(variant)->uniform, RNG_WORDS, s, (const uint32_t[]){example, step, restart}, out, count);
 }
 
 void rng_normal(struct stream s, uint32_t example, uint32_t step, uint32_t restart, float *out, long count)
 {
-    fill(variant()->normal, RNG_NORMALS, s, (const uint32_t[]){example, step, restart}, out, count);
+    fill(ISA_PICK(variant)->normal, RNG_NORMALS, s, (const uint32_t[]){example, step, restart}, out, count);
 }
 
 static uint64_t bits64(struct stream s, uint32_t example, uint32_t step, uint32_t restart, uint32_t block)

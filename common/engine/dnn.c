@@ -13,8 +13,8 @@
 
 #include "../base/arena.h"
 #include "../base/error.h"
+#include "../base/isa.h"
 #include "dnn_isa.h"
-#include "vec.h"
 
 // Convolutions from up to so many channels (grey or colour images) to a vector's worth of them or more are our own
 // loops: oneDNN's kernels block the channels by 16.
@@ -39,8 +39,7 @@ static void check(dnnl_status_t status, const char *what)
 
 static const struct dnn_loops *loops(void)
 {
-    const char *isa = vec_isa();
-    return !strcmp(isa, "avx512") ? &dnn_loops_avx512 : !strcmp(isa, "avx2") ? &dnn_loops_avx2 : &dnn_loops_baseline;
+    return ISA_PICK(dnn_loops);
 }
 
 // One engine for the process, never destroyed: it outlives every thread.

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
+#include "../base/isa.h"
 #include "gemm_isa.h"
-#include "vec.h"
 
 enum {
     BLOCK_K = 128,  // three strips of B and a tile's rows of A fit the first-level cache
@@ -21,14 +21,7 @@ enum {
 
 static const struct gemm_kernel *kernel(void)
 {
-    static const struct gemm_kernel *chosen;  // every thread would choose the same
-    const struct gemm_kernel *k = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
-    if (k) return k;
-
-    const char *isa = vec_isa();
-    k = !strcmp(isa, "avx512") ? &gemm_kernel_avx512 : !strcmp(isa, "avx2") ? &gemm_kernel_avx2 : &gemm_kernel_baseline;
-    __atomic_store_n(&chosen, k, __ATOMIC_RELAXED);
-    return k;
+    return ISA_PICK(gemm_kernel);
 }
 
 static int64_t least(int64_t a, int64_t b)

@@ -14,6 +14,7 @@
 #include <string.h>
 #include "../base/arena.h"
 #include "../base/error.h"
+#include "../base/isa.h"
 #include "vec_isa.h"
 
 enum {
@@ -23,39 +24,7 @@ enum {
     NARROW = 256,       // the least width of a piece of a row
 };
 
-// ---- instruction set
-
-static bool runs_here(const char *isa) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_cpu_init();
-    bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (!strcmp(isa, "avx2")) return avx2;
-    if (!strcmp(isa, "avx512"))
-        return avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-#endif
-    return !strcmp(isa, "baseline");
-}
-
-static const struct vec_kernels *choose(void) {
-    static const struct vec_kernels *const all[] = {&vec_kernels_avx512, &vec_kernels_avx2, &vec_kernels_baseline};
-    const char *wish = getenv("ASSAY_ISA");
-    bool wished = !wish || !*wish;
-    for (int i = 0; i < 3; i++) {
-        wished = wished || !strcmp(wish, all[i]->name);
-        if (wished && runs_here(all[i]->name)) return all[i];
-    }
-    return &vec_kernels_baseline;
-}
-
-static const struct vec_kernels *kernels(void) {
-    static const struct vec_kernels *chosen;  // every thread would choose the same
-    const struct vec_kernels *k = __atomic_load_n(&chosen, __ATOMIC_RELAXED);
-    if (!k) __atomic_store_n(&chosen, k = choose(), __ATOMIC_RELAXED);
-    return k;
-}
-
-const char *vec_isa(void) { return kernels()->name; }
+static const struct vec_kernels *kernels(void) { return ISA_PICK(vec_kernels); }
 
 // ---- preparation
 

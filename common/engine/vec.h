@@ -5,7 +5,7 @@
 // of four kinds: FULL [row, col], ROW [row], COL [col], ONE. An op works on the smallest kind that holds
 // its inputs. Registers live in the worker's scratch and never leave it; loads and stores do.
 //
-// The inner loops are compiled for AVX2+FMA and AVX-512 (and the baseline) and chosen at run time.
+// The inner loops are compiled for AVX2+FMA and AVX-512 (and the baseline) and chosen at run time (isa.h).
 // Each row's result depends on that row alone (and on COL and ONE inputs): same bits wherever it stands.
 #ifndef ASSAY_ENGINE_VEC_H
 #define ASSAY_ENGINE_VEC_H
@@ -102,8 +102,5 @@ size_t vec_scratch(const struct vec_program *p, int64_t cols);
 // overlap loads, except that a VEC_STORE may lie exactly on a load of the same strides.
 void vec_run(const struct vec_program *p, const struct vec_view *loads, const struct vec_view *stores,
              int64_t examples, int64_t rows, int64_t cols, void *scratch);
-
-// "avx512", "avx2" or "baseline": what runs here. The environment's ASSAY_ISA may lower it (tests).
-const char *vec_isa(void);
 
 #endif

@@ -8,8 +8,8 @@
 #include <string.h>
 
 #include "../base/arena.h"
+#include "../base/isa.h"
 #include "../base/opt.h"
-#include "../engine/vec.h"
 #include "optim_isa.h"
 
 enum { TILE = 16384 };  // floats: 64 KB of each array
@@ -73,8 +73,7 @@ static void update_tile(void *data, long tile, int worker) {
 }
 
 static const struct optim_loops *loops(void) {
-    const char *isa = vec_isa();
-    return !strcmp(isa, "avx512") ? &optim_loops_avx512 : !strcmp(isa, "avx2") ? &optim_loops_avx2 : &optim_loops_baseline;
+    return ISA_PICK(optim_loops);
 }
 
 int64_t optim_step(struct optim *o, double lr, float *p, const float *g, struct pool *pool) {

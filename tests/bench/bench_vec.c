@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "base/arena.h"
+#include "base/isa.h"
 #include "engine/vec.h"
 
 #define OP(name, in, other, to, number) {.code = VEC_##name, .x = in, .y = other, .out = to, .a = number}
@@ -116,7 +117,7 @@ int main(void) {
         enum vec_code code;
     } functions[] = {{"copy", VEC_COPY}, {"scale", VEC_SCALE}, {"relu", VEC_RELU}, {"exp", VEC_EXP}, {"log", VEC_LOG}, {"sqrt", VEC_SQRT},
                      {"tanh", VEC_TANH}, {"sigmoid", VEC_SIGMOID}, {"erf", VEC_ERF}};
-    printf("%s\n", vec_isa());
+    printf("%s\n", isa_name());
     for (int i = 0; i < COUNT(functions); i++) single(functions[i].name, functions[i].code, -1, 1, 16, 128);
     static const struct {
         const char *name;

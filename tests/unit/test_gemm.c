@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "engine/gemm.h"
+#include "base/isa.h"
 #include "engine/vec.h"
 
 static uint64_t state = 88172645463325252u;
@@ -231,7 +232,7 @@ static void no_tail_is_an_empty_tail(void **s)
 static void sums_are_chains_in_the_order_of_k(void **s)
 {
     (void)s;
-    const bool fused = strcmp(vec_isa(), "baseline") != 0;
+    const bool fused = strcmp(isa_name(), "baseline") != 0;
     for (int i = 0; i < 12; i++) {
         struct problem p = pose(1 + up_to(60), 16 * (1 + up_to(5)) + (i % 2 ? up_to(15) : 0), i ? up_to(600) : 0,
                                 (enum order)up_to(2), (enum order)up_to(2));

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/arena.h"
+#include "base/isa.h"
 #include "engine/vec.h"
 
 #define OP(name, in, other, to, number) {.code = VEC_##name, .x = in, .y = other, .out = to, .a = number}
@@ -235,7 +236,7 @@ static void assert_near(const struct trial *t, int store, float got, double want
         print_message("  load %d: r%d kind %d stride %ld %ld\n", i, t->load[i].reg, t->p.kind[t->load[i].reg], (long)t->in[i].example, (long)t->in[i].row);
     for (int i = 0; i < t->p.stores; i++)
         print_message("  store %d: r%d kind %d stride %ld %ld on load %d\n", i, t->store[i].reg, t->store[i].kind, (long)t->out[i].example, (long)t->out[i].row, t->on[i]);
-    fail_msg("%s: [%ld %ld %ld] store %d of register %d, kind %d: %.9g, expected %.9g within %.3g", vec_isa(), (long)t->examples,
+    fail_msg("%s: [%ld %ld %ld] store %d of register %d, kind %d: %.9g, expected %.9g within %.3g", isa_name(), (long)t->examples,
              (long)t->rows, (long)t->cols, store, t->store[store].reg, t->store[store].kind, value, want, slack);
 }
 
@@ -471,14 +472,14 @@ static void test_accuracy(void **unused) {
                 }
             }
         }
-        print_message("%s %s: %.2f ulp at %.9g\n", vec_isa(), functions[f].name, worst, (double)at);
+        print_message("%s %s: %.2f ulp at %.9g\n", isa_name(), functions[f].name, worst, (double)at);
         assert_true(worst <= functions[f].ulps);
     }
 }
 
 static void assert_same(float got, float want) {
     if (isnan(want) ? isnan(got) : got == want) return;
-    fail_msg("%s: %g, expected %g", vec_isa(), (double)got, (double)want);
+    fail_msg("%s: %g, expected %g", isa_name(), (double)got, (double)want);
 }
 
 static void test_special_values(void **unused) {
@@ -666,7 +667,7 @@ static int run_all(void) {
         cmocka_unit_test(test_an_example_stands_by_itself), cmocka_unit_test(test_long_sums_are_accurate),
         cmocka_unit_test(test_division_by_extremes),
     };
-    return cmocka_run_group_tests_name(vec_isa(), tests, NULL, NULL);
+    return cmocka_run_group_tests_name(isa_name(), tests, NULL, NULL);
 }
 
 int main(void) {
@@ -677,7 +678,7 @@ int main(void) {
         pid_t child = fork();
         if (child == 0) {
             setenv("ASSAY_ISA", isa[i], 1);
-            if (strcmp(vec_isa(), isa[i])) {
+            if (strcmp(isa_name(), isa[i])) {
                 printf("%s: not on this machine\n", isa[i]);
                 exit(0);
             }

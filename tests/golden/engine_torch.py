@@ -5,6 +5,7 @@ differentiation) sees them: weights, logits, the gradients of the summed loss in
 after ten full-batch steps of Adam. Run by hand with python3-torch; tests/unit/test_golden.c compares.
 usage: engine_torch.py OUT"""
 import json
+import os
 import struct
 import sys
 
@@ -12,37 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-
-class Patch(nn.Conv2d):
-    def forward(self, x):
-        return super().forward(x).flatten(2).transpose(1, 2)
-
-
-class Cls(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, width) * .3)
-
-    def forward(self, x):
-        return torch.cat([self.weight.expand(len(x), 1, -1), x], 1)
-
-
-class Pos(nn.Module):
-    def __init__(self, tokens, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(tokens, width) * .3)
-
-    def forward(self, x):
-        return x + self.weight
-
-
-class Head(nn.Module):
-    def forward(self, x):
-        return x[:, 0]
-
-
-def encoder():
-    return nn.TransformerEncoderLayer(8, 2, 12, 0., activation="gelu", norm_first=True, batch_first=True)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from torch_modules import Cls, Head, Patch, Pos, encoder
 
 
 torch.manual_seed(3)
@@ -54,7 +26,7 @@ NETS = {
                       nn.Conv2d(5, 6, 3, padding=1), nn.GELU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(24, 7), nn.ReLU(),
                       nn.Linear(7, 3)),
     "patch 4 8 | cls | pos | encoder 2 12 | encoder 2 12 | norm layer | head | linear 5 | linear 3":
-        nn.Sequential(Patch(1, 8, 4, 4), Cls(8), Pos(5, 8), encoder(), encoder(), nn.LayerNorm(8), Head(), nn.Linear(8, 5),
+        nn.Sequential(Patch(1, 4, 8), Cls(8, .3), Pos(5, 8, .3), encoder(8, 2, 12), encoder(8, 2, 12), nn.LayerNorm(8), Head(), nn.Linear(8, 5),
                       nn.Linear(5, 3)),
 }
 EXAMPLES = 11  # more than a shard, and not a multiple of one

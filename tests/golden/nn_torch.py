@@ -4,6 +4,7 @@ precision) sees them: starting weights, logits in evaluation mode, weights after
 training mode. Run by hand with python3-torch; tests/unit/test_train.c compares. usage: nn_torch.py OUT"""
 import copy
 import json
+import os
 import struct
 import sys
 
@@ -11,45 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-
-class Patch(nn.Conv2d):
-    def __init__(self, channels, k, width):
-        super().__init__(channels, width, k, k)
-
-    def forward(self, x):
-        return super().forward(x).flatten(2).transpose(1, 2)
-
-
-class Cls(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, width) * .02)
-
-    def forward(self, x):
-        return torch.cat([self.weight.expand(len(x), 1, -1), x], 1)
-
-
-class Pos(nn.Module):
-    def __init__(self, tokens, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(tokens, width) * .02)
-
-    def forward(self, x):
-        return x + self.weight
-
-
-class Head(nn.Module):
-    def forward(self, x):
-        return x[:, 0]
-
-
-class Tempered(nn.Module):
-    def forward(self, x):
-        return 2 * torch.sigmoid(1.5 * x) - 1
-
-
-def encoder(width, heads, hidden, pre):
-    return nn.TransformerEncoderLayer(width, heads, hidden, 0., activation="gelu", norm_first=pre, batch_first=True)
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from torch_modules import Cls, Head, Patch, Pos, Tempered, encoder
 
 
 torch.manual_seed(0)

@@ -20,6 +20,9 @@ import numpy as np
 import torch
 from torch import nn
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+from torch_modules import Cls, Head, Patch, Pos, encoder
+
 TYPES = {"U8": "u1", "I32": "<i4", "I64": "<i8", "F32": "<f4", "F64": "<f8"}
 # PyTorch sums in another order. Logits and gradients agree to some ulps of their largest part. Adam divides a gradient by
 # its own size, so where that is rounding noise the step is noise as well: its measure is how far PyTorch's single
@@ -51,48 +54,13 @@ def write(path, state):
         f.write(struct.pack("<Q", len(text)) + text + body)
 
 
-class Patch(nn.Conv2d):
-    def __init__(self, channels, k, width):
-        super().__init__(channels, width, k, k)
-
-    def forward(self, x):
-        return super().forward(x).flatten(2).transpose(1, 2)
-
-
-class Cls(nn.Module):
-    def __init__(self, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, width) * .02)
-
-    def forward(self, x):
-        return torch.cat([self.weight.expand(len(x), 1, -1), x], 1)
-
-
-class Pos(nn.Module):
-    def __init__(self, tokens, width):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(tokens, width) * .02)
-
-    def forward(self, x):
-        return x + self.weight
-
-
-class Head(nn.Module):
-    def forward(self, x):
-        return x[:, 0]
-
-
-def encoder():
-    return nn.TransformerEncoderLayer(64, 4, 256, 0., "gelu", norm_first=True, batch_first=True)
-
-
 def networks():
     return {
         "mlp": nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 256), nn.ReLU(), nn.Linear(256, 10)),
         "cnn": nn.Sequential(nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
                              nn.Dropout(.1), nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Dropout(.1),
                              nn.Flatten(), nn.Linear(6272, 256), nn.ReLU(), nn.Dropout(.2), nn.Linear(256, 10)),
-        "vit": nn.Sequential(Patch(1, 7, 64), Cls(64), Pos(17, 64), encoder(), encoder(), nn.LayerNorm(64), Head(),
+        "vit": nn.Sequential(Patch(1, 7, 64), Cls(64), Pos(17, 64), encoder(64, 4, 256), encoder(64, 4, 256), nn.LayerNorm(64), Head(),
                              nn.Linear(64, 64), nn.Linear(64, 10)),
     }
 

@@ -330,7 +330,7 @@ static void print_value(const struct plan *p, int v, FILE *f) {
 
 static void print_program(const struct plan *p, const struct instr *i, FILE *f) {
     static const char *const code[] = {
-        [VEC_ADD] = "add", [VEC_SUB] = "sub", [VEC_MUL] = "mul", [VEC_DIV] = "div", [VEC_COMBINE] = "combine",
+        [VEC_ADD] = "add", [VEC_SUB] = "sub", [VEC_MUL] = "mul", [VEC_DIV] = "div", [VEC_COMBINE] = "combine", [VEC_GATE] = "gate", [VEC_MUL_SCALED] = "mul_scaled",
         [VEC_MUL_ADD] = "mul_add", [VEC_NEG] = "neg", [VEC_EXP] = "exp", [VEC_LOG] = "log", [VEC_SQRT] = "sqrt",
         [VEC_TANH] = "tanh", [VEC_SIGMOID] = "sigmoid", [VEC_ERF] = "erf", [VEC_RELU] = "relu", [VEC_STEP] = "step",
         [VEC_SIGN] = "sign", [VEC_COPY] = "copy", [VEC_SCALE] = "scale", [VEC_SHIFT] = "shift", [VEC_AFFINE] = "affine",
@@ -348,7 +348,7 @@ static void print_program(const struct plan *p, const struct instr *i, FILE *f) 
         int in[3], operands = vec_operands(o, in);
         fprintf(f, "          r%d = %s", o->out, code[o->code]);
         for (int k = 0; k < operands; k++) fprintf(f, " r%d", in[k]);
-        if (o->code == VEC_SCALE || o->code == VEC_SHIFT || o->code == VEC_FILL) fprintf(f, " %g", o->a);
+        if (o->code == VEC_SCALE || o->code == VEC_SHIFT || o->code == VEC_FILL || o->code == VEC_MUL_SCALED) fprintf(f, " %g", o->a);
         if (o->code == VEC_AFFINE || o->code == VEC_COMBINE || o->code == VEC_MUL_ADD) fprintf(f, " (%g, %g)", o->a, o->b);
         if (o->affine) fprintf(f, " (%g x + %g; %g y + %g)", o->a, o->b, o->c, o->d);
         fputc('\n', f);

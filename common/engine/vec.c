@@ -34,7 +34,7 @@ int vec_operands(const struct vec_op *op, int in[3]) {
     in[2] = op->z;
     if (op->code == VEC_FILL) return 0;
     if (op->code == VEC_MUL_ADD) return 3;
-    bool two = op->code <= VEC_COMBINE || op->code == VEC_ROW_DOT || op->code == VEC_ROW_GATHER || op->code == VEC_ROW_SCATTER;
+    bool two = op->code <= VEC_MUL_SCALED || op->code == VEC_ROW_DOT || op->code == VEC_ROW_GATHER || op->code == VEC_ROW_SCATTER;
     return two ? 2 : 1;
 }
 
@@ -271,7 +271,9 @@ static void run_op(const struct run *u, const struct vec_op *op, int64_t n) {
     case VEC_SUB:
     case VEC_MUL:
     case VEC_DIV:
-    case VEC_COMBINE: run_binary(u, op, n); break;
+    case VEC_COMBINE:
+    case VEC_GATE:
+    case VEC_MUL_SCALED: run_binary(u, op, n); break;
     case VEC_MUL_ADD: run_ternary(u, op, n); break;
     case VEC_FILL: *out.at = op->a; break;
     case VEC_ROW_SUM:

@@ -21,6 +21,8 @@ enum vec_code {
     // elementwise: out = f(x) or f(x, y)
     VEC_ADD, VEC_SUB, VEC_MUL, VEC_DIV,
     VEC_COMBINE,     // a x + b y
+    VEC_GATE,        // y where x > 0, else 0
+    VEC_MUL_SCALED,  // a x y
     VEC_MUL_ADD,     // a x y + b z
     VEC_NEG, VEC_EXP, VEC_LOG, VEC_SQRT, VEC_TANH, VEC_SIGMOID, VEC_ERF, VEC_RELU, VEC_STEP, VEC_SIGN, VEC_COPY,
     VEC_SCALE,       // a x
@@ -40,10 +42,10 @@ struct vec_op {
     enum vec_code code;
     int x, y;     // registers; y is -1 where unused
     int out;      // a register not written before
-    float a;      // VEC_SCALE, VEC_SHIFT, VEC_FILL, VEC_AFFINE, VEC_COMBINE, VEC_MUL_ADD
+    float a;      // VEC_SCALE, VEC_SHIFT, VEC_FILL, VEC_AFFINE, VEC_COMBINE, VEC_MUL_SCALED, VEC_MUL_ADD
     float b;
     int z;        // VEC_MUL_ADD's third register
-    bool affine;  // VEC_EXP to VEC_ERF: c f(a x + b) + d instead of f(x)
+    bool affine;  // VEC_EXP to VEC_ERF, VEC_STEP: c f(a x + b) + d instead of f(x)
     float c, d;
 };
 

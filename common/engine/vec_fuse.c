@@ -3,7 +3,8 @@
 // A register is seen as a r + b of another one, r. Scales, shifts and signs are then no ops at all: they change
 // how a register is seen, until an op takes a and b along (a sum as its coefficients, a function as the scale and
 // shift of its argument), or until a number is wanted as it is (a store). A product that only a sum reads is
-// computed where it is added, and one that only a sum over the row reads becomes a dot product.
+// computed where it is added, one that only a sum over the row reads becomes a dot product, and a step that only a
+// product reads lets the other factor through or not.
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,7 @@
 struct view {
     int reg;
     double a, b;  // rounded once, when an op takes them
-    int product;  // the VEC_MUL in `to` whose only reader this view is, or -1
+    int maker;    // the op in `to` that computes reg, where nothing but this view reads it, or -1
 };
 
 struct fuse {
@@ -77,22 +78,31 @@ static bool single(const struct fuse *f, int r) { return f->uses[r] == 1 && !f->
 
 // op's result is a r + b of what `out` of the original program holds. Where that is stored it is made as it is.
 static void finish(struct fuse *f, struct vec_op op, int out, double a, double b) {
+    if (op.code == VEC_MUL && f->stored[out] && a != 1 && b == 0) {
+        op.code = VEC_MUL_SCALED;
+        op.a = (float)a;
+        a = 1;
+    }
     bool as_it_is = a == 1 && b == 0;
     op.out = f->stored[out] && !as_it_is ? fresh(f, f->kind[out]) : out;
-    bool product = op.code == VEC_MUL && single(f, out);
     emit(f, op);
-    f->view[out] = (struct view){op.out, a, b, product ? f->ops - 1 : -1};
+    f->view[out] = (struct view){op.out, a, b, single(f, out) ? f->ops - 1 : -1};
     if (!f->stored[out] || as_it_is) return;
     emit_affine(f, f->view[out], out);
     f->view[out] = (struct view){out, 1, 0, -1};
 }
 
-// Takes the product at `at` out of the program again; its operands are still there.
-static struct vec_op take_product(struct fuse *f, int at) {
+// Whether v is made by a plain op of that code for whoever reads v now.
+static bool made_by(const struct fuse *f, struct view v, enum vec_code code) {
+    return v.maker >= 0 && f->to[v.maker].code == code && !f->to[v.maker].affine;
+}
+
+// Takes the op at `at` out of the program again; its operands are still there.
+static struct vec_op take_back(struct fuse *f, int at) {
     struct vec_op op = f->to[at];
     memmove(f->to + at, f->to + at + 1, (size_t)(--f->ops - at) * sizeof *f->to);
     for (int r = 0; r < f->p->registers; r++)
-        if (f->view[r].product > at) f->view[r].product--;
+        if (f->view[r].maker > at) f->view[r].maker--;
     return op;
 }
 
@@ -103,7 +113,13 @@ static void fuse_linear(struct fuse *f, const struct vec_op *op, double a, doubl
         finish(f, (struct vec_op){.code = VEC_AFFINE, .x = v.reg, .y = -1, .a = (float)a, .b = (float)b}, op->out, 1, 0);
         return;
     }
-    v = (struct view){v.reg, a * v.a, a * v.b + b, single(f, op->out) ? v.product : -1};
+    v = (struct view){v.reg, a * v.a, a * v.b + b, v.maker};
+    if (!single(f, op->out) && made_by(f, v, VEC_MUL) && v.b == 0) {
+        struct vec_op m = take_back(f, v.maker);
+        finish(f, (struct vec_op){.code = VEC_MUL_SCALED, .x = m.x, .y = m.y, .a = (float)v.a}, op->out, 1, 0);
+        return;
+    }
+    if (!single(f, op->out)) v.maker = -1;
     if (f->stored[op->out]) {
         emit_affine(f, v, op->out);
         v = (struct view){op->out, 1, 0, -1};
@@ -140,6 +156,16 @@ static void fuse_product(struct fuse *f, const struct vec_op *op) {
         y = (struct view){plain(f, op->y), 1, 0, -1};
         a = 1;
     }
+    if (op->code == VEC_MUL && op->x != op->y && made_by(f, y, VEC_STEP)) {
+        struct view t = x;
+        x = y;
+        y = t;
+    }
+    if (op->code == VEC_MUL && op->x != op->y && made_by(f, x, VEC_STEP)) {
+        const int gate = take_back(f, x.maker).x;
+        finish(f, (struct vec_op){.code = VEC_GATE, .x = gate, .y = y.reg}, op->out, a, 0);
+        return;
+    }
     finish(f, (struct vec_op){.code = op->code, .x = x.reg, .y = y.reg}, op->out, a, 0);
 }
 
@@ -148,8 +174,8 @@ static void fuse_sum(struct fuse *f, const struct vec_op *op) {
     double sign = op->code == VEC_SUB ? -1 : 1, b = v[0].b + sign * v[1].b;
     v[1].a *= sign;
     for (int i = 0; i < 2; i++) {
-        if (v[i].product < 0 || op->x == op->y || f->kind[v[i].reg] != VEC_FULL) continue;
-        struct vec_op m = take_product(f, v[i].product);
+        if (!made_by(f, v[i], VEC_MUL) || op->x == op->y || f->kind[v[i].reg] != VEC_FULL) continue;
+        struct vec_op m = take_back(f, v[i].maker);
         m.code = VEC_MUL_ADD;
         m.a = (float)v[i].a;
         m.z = v[1 - i].reg;
@@ -165,10 +191,10 @@ static void fuse_sum(struct fuse *f, const struct vec_op *op) {
 
 static void fuse_row_sum(struct fuse *f, const struct vec_op *op) {
     struct view v = scaled(f, op->x);
-    if (v.product >= 0) {
-        struct vec_op m = f->to[v.product];
+    if (made_by(f, v, VEC_MUL)) {
+        struct vec_op m = f->to[v.maker];
         if (f->kind[m.x] & f->kind[m.y] & VEC_COL) {
-            take_product(f, v.product);
+            take_back(f, v.maker);
             m.code = VEC_ROW_DOT;
             finish(f, m, op->out, v.a, 0);
             return;
@@ -195,7 +221,8 @@ static void fuse_op(struct fuse *f, const struct vec_op *op) {
     case VEC_SQRT:
     case VEC_TANH:
     case VEC_SIGMOID:
-    case VEC_ERF: fuse_function(f, op); return;
+    case VEC_ERF:
+    case VEC_STEP: fuse_function(f, op); return;
     case VEC_MUL:
     case VEC_DIV: fuse_product(f, op); return;
     case VEC_ADD:

@@ -269,6 +269,8 @@ INLINE vf g_add(vf x, vf y) { return x + y; }
 #define MUL_OF(x, y) ((x) * (y))
 #define DIV_OF(x, y) ((x) / (y))
 #define COMBINE_OF(x, y) fma_(x, a, (y) * b)
+#define MUL_SCALED_OF(x, y) ((x) * (y) * a)
+#define GATE_OF(x, y) pick(less(all(0.0f), x), y, all(0.0f))
 
 // ---- elementwise loops
 
@@ -300,9 +302,9 @@ FUNCTION(f_sqrt)
 FUNCTION(f_tanh)
 FUNCTION(f_sigmoid)
 FUNCTION(f_erf)
+FUNCTION(f_step)
 UNARY(each_f_neg, f_neg(v))
 UNARY(each_f_relu, f_relu(v))
-UNARY(each_f_step, f_step(v))
 UNARY(each_f_sign, f_sign(v))
 UNARY(each_f_copy, f_copy(v))
 UNARY(each_f_scale, v * a)
@@ -375,6 +377,8 @@ BINARY(g_sub, SUB_OF)
 BINARY(g_mul, MUL_OF)
 BINARY(g_div, DIV_OF)
 BINARY(g_combine, COMBINE_OF)
+BINARY(g_gate, GATE_OF)
+BINARY(g_mul_scaled, MUL_SCALED_OF)
 
 #define MUL_ADD(form, X, X_PART, Y, Y_PART, Z, Z_PART)                                                            \
     static void mul_add_##form(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row, \
@@ -645,9 +649,9 @@ const struct vec_kernels NAME(ISA) = {
               [VEC_RELU] = each_f_relu, [VEC_STEP] = each_f_step, [VEC_SIGN] = each_f_sign,
               [VEC_COPY] = each_f_copy, [VEC_SCALE] = each_f_scale, [VEC_SHIFT] = each_f_shift, [VEC_AFFINE] = each_f_affine},
     .affine = {[VEC_EXP] = affine_f_exp, [VEC_LOG] = affine_f_log, [VEC_SQRT] = affine_f_sqrt, [VEC_TANH] = affine_f_tanh,
-               [VEC_SIGMOID] = affine_f_sigmoid, [VEC_ERF] = affine_f_erf},
+               [VEC_SIGMOID] = affine_f_sigmoid, [VEC_ERF] = affine_f_erf, [VEC_STEP] = affine_f_step},
     .binary = {[VEC_ADD] = FORMS(g_add), [VEC_SUB] = FORMS(g_sub), [VEC_MUL] = FORMS(g_mul), [VEC_DIV] = {each_each_g_div, over_one, one_each_g_div},
-               [VEC_COMBINE] = FORMS(g_combine)},
+               [VEC_COMBINE] = FORMS(g_combine), [VEC_GATE] = FORMS(g_gate), [VEC_MUL_SCALED] = FORMS(g_mul_scaled)},
     .mul_add = {NULL, mul_add_x, mul_add_y, mul_add_xy, mul_add_z, mul_add_xz, mul_add_yz, mul_add_xyz},
     .row_dot = row_dot,
     .row_sum = row_sum,

@@ -28,7 +28,7 @@ struct vec_kernels {
     const char *name;
     vec_unary *unary[VEC_ROW_SUM];                   // by code; NULL for the others and for VEC_FILL
     vec_unary *affine[VEC_ROW_SUM];                  // with scales and shifts on both sides; NULL where there are none
-    vec_binary *binary[VEC_COMBINE + 1][VEC_FORMS];  // by code
+    vec_binary *binary[VEC_MUL_SCALED + 1][VEC_FORMS];  // by code
     vec_ternary *mul_add[VEC_TERNARY_FORMS];         // none for 0
     void (*row_dot)(int64_t rows, int64_t cols, const float *x, int64_t x_row, const float *y, int64_t y_row, float *out);
     vec_reduce *row_sum, *row_max, *row_argmax;  // row_argmax writes int32

@@ -80,6 +80,11 @@ static void truth_op(struct truth *t, const struct vec_op *o, int64_t rows, int6
                 v = o->a * x + o->b * y;
                 s = fabs((double)o->a) * e + fabs((double)o->b) * f + 4e-7 * (fabs(o->a * x) + fabs(o->b * y));
                 break;
+            case VEC_MUL_SCALED:
+                v = o->a * x * y;
+                s = fabs((double)o->a) * (e * fabs(y) + f * fabs(x) + e * f) + 4e-7 * fabs(v);
+                break;
+            case VEC_GATE: v = x > 0 ? y : 0, s = fabs(x) > e || e == 0 ? f : fabs(y) + f; break;
             case VEC_MUL_ADD:
                 v = o->a * x * y + o->b * zs[c];
                 s = fabs((double)o->a) * (e * fabs(y) + f * fabs(x) + e * f) + fabs((double)o->b) * zf[c];
@@ -241,11 +246,11 @@ static void assert_near(const struct trial *t, int store, float got, double want
 }
 
 // Runs the program, as it is or fused, and compares what it stores with the truth about the program as it was.
-static void check(struct trial *t, bool in_place) {
+static void check_as(struct trial *t, bool in_place, bool fused) {
     struct vec_op op[OPS];
     const int ops = t->p.ops, registers = t->p.registers;
     memcpy(op, t->op, sizeof op);
-    if (below(2)) vec_fuse(&t->p, FUSED);
+    if (fused) vec_fuse(&t->p, FUSED);
     vec_prepare(&t->p);
     place_stores(t, in_place);
     const int64_t rows = t->examples * t->rows, cols = t->cols;
@@ -301,7 +306,51 @@ static void check(struct trial *t, bool in_place) {
     }
 }
 
+static void check(struct trial *t, bool in_place) { check_as(t, in_place, below(2)); }
+
 // ---- tests
+
+// What is written about fusing: how many ops are left of some that a network has, and that the result is the same.
+static void test_what_fuses(void **unused) {
+    (void)unused;
+    static const struct {
+        const char *name;
+        int ops, left, stores;
+        struct vec_op op[8];
+        int store[3];
+    } cases[] = {  // registers 0 and 1 are loads
+        {"gelu", 5, 2, 1, {OP(SCALE, 0, -1, 2, .70710678f), OP(ERF, 2, -1, 3, 0), OP(SCALE, 3, -1, 4, .5f), OP(SHIFT, 4, -1, 5, .5f), OP(MUL, 0, 5, 6, 0)}, {6}},
+        {"variance", 5, 4, 1, {OP(ROW_SUM, 0, -1, 2, 0), OP(SCALE, 2, -1, 3, .25f), OP(SUB, 0, 3, 4, 0), OP(MUL, 4, 4, 5, 0), OP(ROW_SUM, 5, -1, 6, 0)}, {6, 4}},
+        {"x y + z", 2, 1, 1, {OP(MUL, 0, 1, 2, 0), OP(ADD, 2, 0, 3, 0)}, {3}},
+        {"a x y - b z", 4, 1, 1, {OP(MUL, 0, 1, 2, 0), OP(SCALE, 2, -1, 3, -1.5f), OP(SCALE, 1, -1, 4, .3f), OP(SUB, 3, 4, 5, 0)}, {5}},
+        {"x y + z, both wanted", 2, 2, 2, {OP(MUL, 0, 1, 2, 0), OP(ADD, 2, 0, 3, 0)}, {3, 2}},
+        {"relu's derivative", 2, 1, 1, {OP(STEP, 0, -1, 2, 0), OP(MUL, 1, 2, 3, 0)}, {3}},
+        {"its mask wanted", 2, 2, 2, {OP(STEP, 0, -1, 2, 0), OP(MUL, 1, 2, 3, 0)}, {3, 2}},
+        {"dropout", 4, 2, 2, {OP(SHIFT, 0, -1, 2, -.3f), OP(STEP, 2, -1, 3, 0), OP(MUL, 3, 1, 4, 0), OP(SCALE, 4, -1, 5, 1.25f)}, {5, 3}},
+        {"dropout forgotten", 4, 2, 1, {OP(SHIFT, 0, -1, 2, -.3f), OP(STEP, 2, -1, 3, 0), OP(MUL, 3, 1, 4, 0), OP(SCALE, 4, -1, 5, 1.25f)}, {5}},
+        {"a step scaled", 3, 2, 1, {OP(STEP, 0, -1, 2, 0), OP(SCALE, 2, -1, 3, -2), OP(MUL, 3, 1, 4, 0)}, {4}},
+        {"largest of - x", 2, 2, 1, {OP(NEG, 0, -1, 2, 0), OP(ROW_MAX, 2, -1, 3, 0)}, {3}},
+        {"largest of a x + b", 4, 2, 1, {OP(SCALE, 0, -1, 2, .5f), OP(SHIFT, 2, -1, 3, 2), OP(ROW_MAX, 3, -1, 4, 0), OP(SUB, 3, 4, 5, 0)}, {5}},
+        {"too large a scale", 2, 2, 1, {OP(SCALE, 0, -1, 2, 1e15f), OP(SCALE, 2, -1, 3, 1e-20f)}, {3}},
+        {"squares of a x", 2, 2, 1, {OP(SCALE, 0, -1, 2, 3), OP(MUL, 2, 2, 3, 0)}, {3}},
+        {"nothing", 0, 0, 1, {OP(COPY, 0, -1, 2, 0)}, {1}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (int round = 0; round < 60; round++) {
+            struct trial t;
+            trial_begin(&t, 1 + below(5), 1 + below(20), 1 + below(90));
+            add_load(&t, VEC_FULL, false);
+            add_load(&t, round < 20 ? VEC_FULL : below(4), false);
+            for (int k = 0; k < cases[i].ops; k++) {
+                t.op[t.p.ops++] = cases[i].op[k];
+                t.p.registers++;
+            }
+            for (int k = 0; k < cases[i].stores; k++) add_store(&t, cases[i].store[k], VEC_STORE);
+            check_as(&t, false, true);
+            if (t.p.ops > cases[i].left) fail_msg("%s: %d ops are left, %d expected", cases[i].name, t.p.ops, cases[i].left);
+            trial_end(&t);
+        }
+}
 
 static void test_every_op_on_every_kind(void **unused) {
     (void)unused;
@@ -345,10 +394,10 @@ static void random_program(struct trial *t, bool row_ops) {
         do x = below(t->p.registers); while (t->integer[x]);
         do y = below(t->p.registers); while (t->integer[y]);
         static const enum vec_code safe[] = {VEC_ADD, VEC_SUB, VEC_MUL, VEC_NEG, VEC_TANH, VEC_SIGMOID, VEC_ERF, VEC_RELU,
-                                             VEC_COPY, VEC_SCALE, VEC_SHIFT, VEC_FILL, VEC_ROW_SUM, VEC_ROW_MAX, VEC_ROW_GATHER};
-        enum vec_code code = below(3) ? safe[below(row_ops ? 15 : 12)] : below(2) ? VEC_SCALE : VEC_SHIFT;  // much to fuse
+                                             VEC_COPY, VEC_SCALE, VEC_SHIFT, VEC_FILL, VEC_STEP, VEC_ROW_SUM, VEC_ROW_MAX, VEC_ROW_GATHER};
+        enum vec_code code = below(3) ? safe[below(row_ops ? 16 : 13)] : below(2) ? VEC_SCALE : VEC_SHIFT;  // much to fuse
         if (code == VEC_ROW_GATHER) y = index;
-        bool binary = code <= VEC_COMBINE || code == VEC_ROW_GATHER;
+        bool binary = code <= VEC_MUL_SCALED || code == VEC_ROW_GATHER;
         int z = add_op(t, code, code == VEC_FILL ? -1 : x, binary ? y : -1, real(-2, 2));
         if (code == VEC_MUL || code == VEC_ROW_SUM) add_op(t, VEC_TANH, z, -1, 0);  // keeps numbers small
         if (t->p.ops > OPS - 3) break;
@@ -660,7 +709,7 @@ static void test_long_sums_are_accurate(void **unused) {
 
 static int run_all(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_op_on_every_kind), cmocka_unit_test(test_random_programs),
+        cmocka_unit_test(test_what_fuses), cmocka_unit_test(test_every_op_on_every_kind), cmocka_unit_test(test_random_programs),
         cmocka_unit_test(test_wide_rows),              cmocka_unit_test(test_tall_sums),
         cmocka_unit_test(test_no_examples),            cmocka_unit_test(test_accuracy),
         cmocka_unit_test(test_special_values),         cmocka_unit_test(test_nan_and_ties_in_rows),

@@ -173,6 +173,11 @@ static void fuse_sum(struct fuse *f, const struct vec_op *op) {
     struct view v[2] = {f->view[op->x], f->view[op->y]};
     double sign = op->code == VEC_SUB ? -1 : 1, b = v[0].b + sign * v[1].b;
     v[1].a *= sign;
+    if (v[0].reg == v[1].reg) {  // so that x - x is 0
+        double a = v[0].a + v[1].a;
+        finish(f, (struct vec_op){.code = VEC_AFFINE, .x = v[0].reg, .y = -1, .a = (float)a, .b = (float)b}, op->out, 1, 0);
+        return;
+    }
     for (int i = 0; i < 2; i++) {
         if (!made_by(f, v[i], VEC_MUL) || op->x == op->y || f->kind[v[i].reg] != VEC_FULL) continue;
         struct vec_op m = take_back(f, v[i].maker);
@@ -184,9 +189,12 @@ static void fuse_sum(struct fuse *f, const struct vec_op *op) {
         return;
     }
     struct vec_op to = {.code = VEC_COMBINE, .x = v[0].reg, .y = v[1].reg, .a = (float)v[0].a, .b = (float)v[1].a};
-    if (v[0].a == 1 && v[1].a == 1) to.code = VEC_ADD;
-    if (v[0].a == 1 && v[1].a == -1) to.code = VEC_SUB;
-    finish(f, to, op->out, 1, b);
+    double scale = 1;
+    if (v[0].a == v[1].a || v[0].a == -v[1].a) {  // a (x - y), which is 0 where x is y
+        to.code = v[0].a == v[1].a ? VEC_ADD : VEC_SUB;
+        scale = v[0].a;
+    }
+    finish(f, to, op->out, scale, b);
 }
 
 static void fuse_row_sum(struct fuse *f, const struct vec_op *op) {

@@ -330,7 +330,7 @@ static void test_what_fuses(void **unused) {
         {"dropout forgotten", 4, 2, 1, {OP(SHIFT, 0, -1, 2, -.3f), OP(STEP, 2, -1, 3, 0), OP(MUL, 3, 1, 4, 0), OP(SCALE, 4, -1, 5, 1.25f)}, {5}},
         {"a step scaled", 3, 2, 1, {OP(STEP, 0, -1, 2, 0), OP(SCALE, 2, -1, 3, -2), OP(MUL, 3, 1, 4, 0)}, {4}},
         {"largest of - x", 2, 2, 1, {OP(NEG, 0, -1, 2, 0), OP(ROW_MAX, 2, -1, 3, 0)}, {3}},
-        {"largest of a x + b", 4, 2, 1, {OP(SCALE, 0, -1, 2, .5f), OP(SHIFT, 2, -1, 3, 2), OP(ROW_MAX, 3, -1, 4, 0), OP(SUB, 3, 4, 5, 0)}, {5}},
+        {"largest of a x + b", 4, 3, 1, {OP(SCALE, 0, -1, 2, .5f), OP(SHIFT, 2, -1, 3, 2), OP(ROW_MAX, 3, -1, 4, 0), OP(SUB, 3, 4, 5, 0)}, {5}},
         {"too large a scale", 2, 2, 1, {OP(SCALE, 0, -1, 2, 1e15f), OP(SCALE, 2, -1, 3, 1e-20f)}, {3}},
         {"squares of a x", 2, 2, 1, {OP(SCALE, 0, -1, 2, 3), OP(MUL, 2, 2, 3, 0)}, {3}},
         {"nothing", 0, 0, 1, {OP(COPY, 0, -1, 2, 0)}, {1}},

@@ -185,11 +185,10 @@ static struct planner_view product_place(struct planner *s, const struct node *n
         const struct node *u = graph_node(s->g, s->user[way[count - 1]->id][0]);
         bool follows = u->op == OP_RESHAPE || u->op == OP_TRANSPOSE;
         if (u->op == OP_PAD) {
-            int into = s->concat[u->id];
-            follows = into < 0 || (s->users[u->id] == 1 && !s->output[u->id] && s->pass[into] == s->pass[n->id] &&
-                                   graph_node(s->g, into)->batch == n->batch);
+            int into = s->concat[u->id];  // where the PAD itself is asked for too, its input is needed for that
+            follows = into < 0 || (s->users[u->id] == 1 && !s->output[u->id] && graph_node(s->g, into)->batch == n->batch);
         }
-        if (!follows || u->batch != n->batch || s->pass[u->id] != s->pass[n->id]) break;
+        if (!follows) break;
         way[count++] = u;
     }
     for (; count > 1; count--) {

@@ -236,19 +236,30 @@ static void run_gemm(const struct cpu *c, const struct instr *i, const struct ke
     gemm_packed(h->rows * m, n, k, a, kernel->packed, at(c, i->out, h), n, 0, n, &tail, h->w->scratch);
 }
 
+// One product for every leading index.
+static void product_dims(const struct instr *i, int d, int64_t k, const float *a, const float *b, float *out, void *scratch) {
+    const struct shape *s = &i->node->shape;
+    const int64_t *sa = i->view[0].stride + d, *sb = i->view[1].stride + d, *so = i->view[2].stride + d;
+    if (d + 2 == s->rank) {
+        gemm_plain(s->dim[d], s->dim[d + 1], k, (struct gemm_matrix){a, sa[0], sa[1]}, (struct gemm_matrix){b, sb[0], sb[1]},
+                   out, so[0], NULL, scratch);
+        return;
+    }
+    for (int64_t l = 0; l < s->dim[d]; l++)
+        product_dims(i, d + 1, k, a + l * *sa, b + l * *sb, out + l * *so, scratch);
+}
+
 static void run_product(const struct cpu *c, const struct instr *i, const struct where *h) {
-    const struct node *n = i->node;
-    int64_t m, cols, k, leading = 1;
-    product_shape(n, &m, &cols, &k);
-    for (int d = 0; d + 2 < n->shape.rank; d++) leading *= n->shape.dim[d];
-    int64_t sa = row_stride(c, i->in[0]), sb = row_stride(c, i->in[1]), so = row_stride(c, i->out);
-    const float *a = at(c, i->in[0], h), *b = at(c, i->in[1], h);
-    float *out = at(c, i->out, h);
+    int64_t m, n, k, step[3];
+    product_shape(i->node, &m, &n, &k);
+    const int value[3] = {i->in[0], i->in[1], i->out};
+    float *base[3];
+    for (int j = 0; j < 3; j++) {
+        base[j] = at(c, value[j], h) + i->view[j].start;
+        step[j] = row_stride(c, value[j]);
+    }
     for (int e = 0; e < h->rows; e++)
-        for (int64_t l = 0; l < leading; l++)
-            gemm_plain(m, cols, k, matrix(a + e * sa + l * m * k, dim_of(n->in[0], 1), n->ta),
-                       matrix(b + e * sb + l * k * cols, dim_of(n->in[1], 1), n->tb), out + e * so + l * m * cols, cols,
-                       NULL, h->w->scratch);
+        product_dims(i, 0, k, base[0] + e * step[0], base[1] + e * step[1], base[2] + e * step[2], h->w->scratch);
 }
 
 // Columns [from, to) of the sum over all examples of A B.
@@ -324,6 +335,16 @@ static void copy_dims(const struct strided *w, int d, int n, const float *from, 
     }
 }
 
+static void fill_dims(const struct strided *w, int d, int n, float number, float *to) {
+    if (d == n) {
+        *to = number;
+        return;
+    }
+    for (int64_t i = 0; i < w->dim[d]; i++)
+        if (d + 1 == n) to[i * w->to[d]] = number;
+        else fill_dims(w, d + 1, n, number, to + i * w->to[d]);
+}
+
 static void add_dims(const struct strided *w, int d, int n, const float *from, float *to) {
     if (d == n) {
         *to += *from;
@@ -345,7 +366,8 @@ static void run_copy(const struct cpu *c, const struct instr *i, const struct ke
     int64_t floats = c->p->value[i->out].floats;
     float *out = at(c, i->out, h);
     if (i->in[0] < 0) {
-        for (int64_t j = 0; j < floats; j++) out[j] = (float)i->node->a;
+        for (int e = 0; e < h->rows; e++)
+            fill_dims(&k->walk, 0, k->dims, (float)i->node->a, out + e * floats + k->walk.to_start);
         return;
     }
     const float *in = at(c, i->in[0], h);
@@ -355,7 +377,7 @@ static void run_copy(const struct cpu *c, const struct instr *i, const struct ke
             widen_dims(&k->walk, 0, k->dims, (const unsigned char *)(in + e * step), (int32_t *)out + e * floats);
         return;
     }
-    if (k->walk.clear || i->code == I_SUM) memset(out, 0, (size_t)(h->rows * floats) * sizeof(float));
+    if (i->code == I_SUM) memset(out, 0, (size_t)(h->rows * floats) * sizeof(float));
     for (int e = 0; e < h->rows; e++) {
         const float *from = in + e * step + k->walk.from_start;
         float *to = out + e * floats + k->walk.to_start;

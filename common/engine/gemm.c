@@ -13,6 +13,7 @@ enum {
     BLOCK_K = 128,  // three strips of B and a tile's rows of A fit the first-level cache
     BLOCK_N = 480,  // BLOCK_K x BLOCK_N of B, BLOCK_M x BLOCK_K of A and their part of C the second
     BLOCK_M = 256,
+    LINE = 16,      // of the cache, in floats
     SLACK = 8,      // rows a gathered A may have beyond: its last tile is stored as if it were full
     SOME = 96,      // columns that do not repay the gathering of A
     FEW = 40,       // at most as many rows use B too seldom to repay its packing,
@@ -61,7 +62,31 @@ struct product {
     int64_t ldc;
     const struct gemm_tail *tail;
     float *room;  // [BLOCK_M + SLACK][BLOCK_K] for A
+    struct gemm_matrix b_later;  // what the next block of k reads of B, rows side by side; or NULL
 };
+
+// Lets the tiles of this block of k fetch the next block's A and B, where these have a row for every k. What lies in
+// one piece comes at an even pace: with more lines on their way than the machine can await, what is needed now
+// would have to wait too.
+static void fetch_later(const struct product *p, struct gemm_block *g, int64_t columns)
+{
+    const int64_t strips = (columns + GEMM_STRIP - 1) / GEMM_STRIP, wide[2] = {g->m, columns};
+    struct gemm_matrix rows[2] = {{NULL, 0, 1}, p->b_later};
+    int64_t tiles = (strips + p->kern->strips - 1) / p->kern->strips * (g->m / p->kern->rows) - strips, floats = 0;
+
+    if (g->a.row == 1 && g->a.col != 1) rows[0] = (struct gemm_matrix){g->a.at + g->k * g->a.col, g->a.col, 1};
+    for (int i = 0; i < 2; i++) {
+        if (!rows[i].at) continue;
+        if (rows[i].row == wide[i]) floats += wide[i] * g->k;
+        else tiles -= (wide[i] + LINE - 1) / LINE;
+    }
+    const int64_t step = tiles > 0 ? least(floats / (tiles * g->k) + 1, LINE) : LINE;
+    for (int i = 0; i < 2; i++) {
+        if (!rows[i].at) continue;
+        if (rows[i].row == wide[i]) g->later[i] = (struct gemm_soon){rows[i].at, step, step * g->k, wide[i] / step + 1};
+        else g->later[i] = (struct gemm_soon){rows[i].at, rows[i].row, LINE, (wide[i] + LINE - 1) / LINE};
+    }
+}
 
 // Columns [from, to) of C over k in [begin, begin + k); b: the strips of these columns and this k.
 static void multiply(const struct product *p, int64_t begin, int64_t k, struct gemm_strips b, int64_t from, int64_t to)
@@ -73,6 +98,7 @@ static void multiply(const struct product *p, int64_t begin, int64_t k, struct g
         struct gemm_block g = {.m = least(rows, p->m - i), .k = k, .a = p->a, .b = b, .ldc = p->ldc,
                                .add = begin > 0 || p->tail->add, .relu = last && p->tail->relu};
         g.a.at += i * g.a.row + begin * g.a.col;
+        if (!last) fetch_later(p, &g, to - from);
         if (g.a.row == 1 && g.a.col != 1 && to - from > SOME) p->kern->gather(&g, p->room);
         // Rows that lie far apart defeat the machine's own prefetching: each call fetches a share of the next block's.
         int64_t share = 0;
@@ -101,7 +127,7 @@ static const struct gemm_tail no_tail;
 void gemm_packed(int64_t m, int64_t n, int64_t k, struct gemm_matrix a, const float *packed, float *c, int64_t ldc,
                  int64_t from, int64_t to, const struct gemm_tail *tail, void *scratch)
 {
-    const struct product p = {kernel(), m, k, a, c, ldc, tail ? tail : &no_tail, scratch};
+    const struct product p = {kernel(), m, k, a, c, ldc, tail ? tail : &no_tail, scratch, {NULL, 0, 0}};
     const int64_t step = piece(k, BLOCK_K);
 
     to = least(to, n);
@@ -119,7 +145,7 @@ void gemm_plain(int64_t m, int64_t n, int64_t k, struct gemm_matrix a, struct ge
                 const struct gemm_tail *tail, void *scratch)
 {
     float *const room = scratch, *const strips = room + (BLOCK_M + SLACK) * BLOCK_K;
-    const struct product p = {kernel(), m, k, a, c, ldc, tail ? tail : &no_tail, room};
+    struct product p = {kernel(), m, k, a, c, ldc, tail ? tail : &no_tail, room, {NULL, 0, 0}};
     const int64_t step = piece(k, BLOCK_K);
     const bool as_it_lies = b.col == 1 && n % GEMM_STRIP == 0 && m <= FEW && m > FEWER;
 
@@ -132,6 +158,7 @@ void gemm_plain(int64_t m, int64_t n, int64_t k, struct gemm_matrix a, struct ge
             if (as_it_lies) {
                 multiply(&p, begin, length, (struct gemm_strips){part.at, b.row, GEMM_STRIP}, from, to);
             } else {
+                if (b.col == 1) p.b_later = (struct gemm_matrix){part.at + length * b.row, b.row, 1};
                 p.kern->pack(strips, GEMM_STRIP * length, part, length, to - from);
                 multiply(&p, begin, length, (struct gemm_strips){strips, GEMM_STRIP, GEMM_STRIP * length}, from, to);
             }

@@ -76,8 +76,8 @@ INLINE vec relu(vec x)
     return (vec)((ints)x & ~(x < 0));  // NaN is not less than 0: it stays
 }
 
-// `ahead` floats behind the strips lies one of the next call, which is fetched while the sums run.
-INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c, int64_t ahead)
+// `fetch` lies what somebody will read soon, a line for every k, which comes while the sums run.
+INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c, const float *fetch, int64_t stride)
 {
     const int vectors = strips * LANES, columns = g->columns;
     const int64_t row = g->a.row, col = g->a.col, step = g->b.step, strip = g->b.strip, ldc = g->ldc;
@@ -94,16 +94,19 @@ INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *
         }
     }
 
+    const float *far = a + 4 * row;  // two pointers and three distances reach all rows: there are few registers
     for (int64_t k = g->k; k > 0; k--) {
         vec bv[VECTORS];
         UNROLL for (int v = 0; v < vectors; v++)
             bv[v] = *(const loose_vec *)(b + v / LANES * strip + v % LANES * WIDTH);
         UNROLL for (int r = 0; r < rows; r++) {
-            const vec x = a[r * row] - (vec){0};  // broadcast; x - 0 is x for every x
+            const vec x = (r < 4 ? a : far)[r % 4 * row] - (vec){0};  // broadcast; x - 0 is x for every x
             UNROLL for (int v = 0; v < vectors; v++) sum[r][v] += x * bv[v];
         }
         a += col;
-        __builtin_prefetch(b + ahead, 0, 2);
+        far += col;
+        __builtin_prefetch(fetch, 0, 2);
+        fetch += stride;
         b += step;
     }
 
@@ -124,9 +127,9 @@ INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *
 }
 
 #define TILE(rows, strips) \
-    static void tile_##rows##x##strips(const struct gemm_block *g, const float *a, float *c, int64_t ahead) \
-    { tile(rows, strips, g, a, c, ahead); }
-typedef void run_tile(const struct gemm_block *g, const float *a, float *c, int64_t ahead);
+    static void tile_##rows##x##strips(const struct gemm_block *g, const float *a, float *c, const float *fetch, int64_t stride) \
+    { tile(rows, strips, g, a, c, fetch, stride); }
+typedef void run_tile(const struct gemm_block *g, const float *a, float *c, const float *fetch, int64_t stride);
 
 #if defined ISA_avx512
 #define TILES(s) TILE(1, s) TILE(2, s) TILE(3, s) TILE(4, s) TILE(5, s) TILE(6, s) TILE(7, s) TILE(8, s)
@@ -149,19 +152,28 @@ INLINE int64_t next_tile(int64_t left)
     return left >= 2 * ROWS ? ROWS : left > ROWS ? (left + 1) / 2 : left;
 }
 
-static void block(const struct gemm_block *g)
+static void block(struct gemm_block *g)
 {
     const int strips = (g->columns + GEMM_STRIP - 1) / GEMM_STRIP;
     const float *a = g->a.at;
-    int64_t ahead = g->next ? g->next - g->b.at : 0, fetched = 0, rows;
+    int64_t fetched = g->next ? 0 : strips, rows;
 
     for (int64_t i = 0; i < g->m; i += rows) {
         rows = next_tile(g->m - i);
         for (int64_t line = 0; line < g->share; line += LINE)
             for (int64_t r = 0; r < rows; r++) __builtin_prefetch(a + r * g->a.row + g->soon + line, 0, 2);
-        tiles[strips - 1][rows - 1](g, a, g->c + i * g->ldc, ahead);
+        struct gemm_soon *later = g->later[0].tiles > 0 ? &g->later[0] : &g->later[1];
+        const float *fetch = g->b.at;  // which costs nothing
+        int64_t stride = g->b.step;
+        if (fetched < strips) {  // a strip a tile
+            fetch = g->next + fetched++ * g->b.strip;
+        } else if (later->tiles-- > 0) {
+            fetch = later->at;
+            stride = later->step;
+            later->at += later->next;
+        }
+        tiles[strips - 1][rows - 1](g, a, g->c + i * g->ldc, fetch, stride);
         a += g->tile ? g->tile : rows * g->a.row;
-        ahead = g->next && ++fetched < strips ? ahead + g->b.strip : 0;  // a strip a tile
     }
 }
 
@@ -257,4 +269,4 @@ static void pack(float *strips, int64_t stride, struct gemm_matrix b, int64_t k,
 
 #define PASTE(a, b) a##b
 #define NAME(isa) PASTE(gemm_kernel_, isa)
-const struct gemm_kernel NAME(ISA) = {STRIPS, block, gather, pack};
+const struct gemm_kernel NAME(ISA) = {ROWS, STRIPS, block, gather, pack};

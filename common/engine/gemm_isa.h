@@ -13,6 +13,12 @@ struct gemm_strips {
     int64_t step, strip;     // floats from k to k + 1 and from strip to strip
 };
 
+// Memory that is read soon and fetched by `tiles` tiles: with every k `step` floats further, with every tile `next`.
+struct gemm_soon {
+    const float *at;
+    int64_t step, next, tiles;
+};
+
 // C[m x columns] over one block of k, for a few strips side by side.
 struct gemm_block {
     int64_t m, k;
@@ -22,6 +28,7 @@ struct gemm_block {
     int64_t soon, share;     // fetch `share` floats of every row of A from a.at + `soon` on: the next block's
     struct gemm_strips b;
     const float *next;       // the strips of the next call, or NULL
+    struct gemm_soon later[2];  // what the next block of k reads of A and B; the tiles count it down
     float *c;
     int64_t ldc;
     bool add;                // continue the sums that stand in C
@@ -30,8 +37,8 @@ struct gemm_block {
 };
 
 struct gemm_kernel {
-    int strips;              // the most of a call
-    void (*block)(const struct gemm_block *g);
+    int rows, strips;        // of a tile: the most
+    void (*block)(struct gemm_block *g);
     // Copies A (a.row = 1) to where it is read in order, k times m rounded up to a tile, and points the block there.
     void (*gather)(struct gemm_block *g, float *room);
     // n columns of B into packed strips that begin `stride` floats apart.

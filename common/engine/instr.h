@@ -7,6 +7,7 @@
 #define ASSAY_ENGINE_INSTR_H
 
 #include "exec.h"
+#include "layout.h"
 #include "vec.h"
 
 enum place {
@@ -40,7 +41,7 @@ enum code {
     I_CONV_EACH,  // conv_dw of every example by itself
     I_CONV_ANY,   // naive loops: any mixture of whole and batch operands
     I_POOL,       // node->op says which of three
-    I_COPY,       // strided copy: layouts, transposes, slices, pads, broadcasts; without input: node's constant
+    I_COPY,       // strided copy: layouts, transposes, slices, parts, broadcasts; without input: node's constant
     I_GATHER,     // gather, scatter with several indices a row; argmax and others off the vector path
     I_SUM,        // sum over any dimensions
     I_UNIFORM,
@@ -49,7 +50,6 @@ enum code {
 struct strided {  // how I_COPY and I_SUM walk
     int64_t dim[GRAPH_RANK_MAX], from[GRAPH_RANK_MAX], to[GRAPH_RANK_MAX];
     int64_t from_start, to_start;
-    bool clear;  // the result has places that are not copied to
 };
 
 struct instr {
@@ -63,6 +63,7 @@ struct instr {
     int top;         // I_POOL argmax: where the maxima go too, or -1
     bool relu;
     struct strided walk;
+    struct layout_view view[3];  // I_PRODUCT: A, B and the result, rows and columns of the product last
     // I_VEC
     struct vec_program program;
     int *load, *store;                        // values

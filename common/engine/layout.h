@@ -14,6 +14,15 @@ void layout_space(const struct shape *s, bool last, int64_t *rows, int64_t *cols
 // Elements between neighbours along every logical axis.
 void layout_strides(const struct shape *s, bool last, int64_t stride[GRAPH_RANK_MAX]);
 
+// Where a node's elements lie within a value, which need not be its own.
+struct layout_view {
+    int64_t start, stride[GRAPH_RANK_MAX];
+};
+// From the elements of n's input to those of n, a RESHAPE, TRANSPOSE, SLICE or BROADCAST; false where no strides say it.
+bool layout_view_of(const struct node *n, struct layout_view *v);
+// From the elements of n, a RESHAPE, TRANSPOSE or PAD, to the places of its input's.
+bool layout_view_under(const struct node *n, struct layout_view *v);
+
 // A transpose that moves axis 0 to the end, or the end to axis 0, only renames the layout.
 bool layout_first_to_end(const struct node *n);
 bool layout_end_to_first(const struct node *n);

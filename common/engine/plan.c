@@ -11,6 +11,7 @@
 
 #include "../base/arena.h"
 #include "../base/error.h"
+#include "concat.h"
 #include "place.h"
 #include "planner.h"
 #include "rewrite.h"
@@ -53,6 +54,10 @@ static void process(struct planner *s, const struct node *n) {
     const struct node *x = n->in[0], *y = n->in[1];
     int64_t rows, cols;
     bool last = s->last[n->id];
+    if (s->concat[n->id] == n->id) {
+        concat_close(s, n);
+        return;
+    }
     if (op_elementwise(n->op)) {
         layout_space(&n->shape, last, &rows, &cols);
         cluster_join(s, n, last, rows, cols, x, y);
@@ -241,6 +246,10 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
     s->vary = memory_zero(n);
     s->cluster = memory_take(n * sizeof *s->cluster);
     memset(s->cluster, -1, n * sizeof *s->cluster);
+    s->concat = memory_take(n * sizeof *s->concat);
+    memset(s->concat, -1, n * sizeof *s->concat);
+    s->room = memory_take(n * sizeof *s->room);
+    memset(s->room, -1, n * sizeof *s->room);
     for (int i = 0; i < count; i++) s->live[p->rewritten[i]->id] = s->output[p->rewritten[i]->id] = true;
     find_users(s);
     find_passes(s);
@@ -252,6 +261,7 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
         if (s->live[id] && s->pass[id] + graph_node(g, id)->batch > p->passes)
             p->passes = s->pass[id] + graph_node(g, id)->batch;
     }
+    concat_find(s);
     find_order(s);
     for (s->now = 0; s->now <= p->passes; s->now++)
         for (int batch = 0; batch < 2; batch++) {
@@ -296,6 +306,8 @@ struct plan *plan_new(struct graph *g, struct node *const *outputs, int count) {
     free(s->spread);
     free(s->vary);
     free(s->cluster);
+    free(s->concat);
+    free(s->room);
     free(s);
     return p;
 }

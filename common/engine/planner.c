@@ -6,6 +6,7 @@
 
 #include "../base/arena.h"
 #include "../base/error.h"
+#include "concat.h"
 
 enum { BIG_WEIGHT = 1 << 15 };  // floats above which a product wants many rows
 
@@ -24,7 +25,7 @@ void *planner_keep(struct plan *p, const void *bytes, size_t size) {
 
 // ---- values and instructions
 
-int planner_value(struct planner *s, const struct node *n, bool last, int root) {
+int planner_room(struct planner *s, const struct node *n, bool last, int root) {
     struct plan *p = s->p;
     if (p->values == p->value_room) {
         p->value_room = p->value_room ? 2 * p->value_room : 64;
@@ -40,9 +41,19 @@ int planner_value(struct planner *s, const struct node *n, bool last, int root) 
     else if (!n->batch)
         v.place = AT_WHOLE;
     p->value[p->values] = v;
-    s->value[n->id][last] = p->values;
-    if (layout_flat(&n->shape) && n->op != OP_POOL_ARGMAX) s->value[n->id][!last] = p->values;
     return p->values++;
+}
+
+void planner_hand_out(struct planner *s, int value) {
+    const struct value *v = &s->p->value[value];
+    s->value[v->node->id][v->last] = value;
+    if (layout_flat(&v->node->shape) && v->node->op != OP_POOL_ARGMAX) s->value[v->node->id][!v->last] = value;
+}
+
+int planner_value(struct planner *s, const struct node *n, bool last, int root) {
+    int v = planner_room(s, n, last, root);
+    planner_hand_out(s, v);
+    return v;
 }
 
 // A place for an instruction that computes n; the caller fills the rest.
@@ -68,45 +79,58 @@ struct instr *planner_emit_to(struct planner *s, enum code code, const struct no
     return i;
 }
 
-// ---- strided copies and sums
+// ---- views and copies
 
-static void emit_copy(struct planner *s, const struct node *n, bool last, int from, struct strided walk) {
-    int out = planner_value(s, n, last, -1);
-    struct instr *i = planner_emit(s, I_COPY, n);
-    i->in[0] = from;
-    i->out = out;
-    i->walk = walk;
+// n's value, in whichever layout it comes.
+static int own_value(struct planner *s, const struct node *n) {
+    bool last = s->last[n->id];
+    if (n->op == OP_POOL_ARGMAX) return planner_materialise(s, n, false);  // not its bytes
+    if (s->value[n->id][0] < 0 && s->value[n->id][1] < 0) planner_make(s, n);
+    return s->value[n->id][last] >= 0 ? s->value[n->id][last] : planner_materialise(s, n, !last);
 }
 
-// How to walk from value `from` to a value of n in layout `last`.
-static struct strided walk_of(const struct planner *s, const struct node *n, bool last, int from) {
-    const struct value *v = &s->p->value[from];
-    struct strided w = {0};
-    int64_t in[GRAPH_RANK_MAX], out[GRAPH_RANK_MAX];
-    layout_strides(&v->node->shape, v->last, in);
-    layout_strides(&n->shape, last, out);
-    for (int i = 0; i < n->shape.rank; i++) {
-        w.dim[i] = n->shape.dim[i];
-        w.to[i] = out[i];
-        w.from[i] = i < v->node->shape.rank ? in[i] : 0;
+static struct planner_view whole_view(const struct planner *s, int value) {
+    const struct value *v = &s->p->value[value];
+    struct planner_view all = {.value = value};
+    layout_strides(&v->node->shape, v->last, all.lies.stride);
+    return all;
+}
+
+struct planner_view planner_view(struct planner *s, const struct node *n) {
+    if (n->op == OP_EACH) return planner_view(s, n->in[0]);
+    bool made = s->value[n->id][0] >= 0 || s->value[n->id][1] >= 0 || s->cluster[n->id] >= 0;
+    if (!made && (n->op == OP_RESHAPE || n->op == OP_TRANSPOSE || n->op == OP_SLICE)) {
+        struct planner_view v = planner_view(s, n->in[0]);
+        if (layout_view_of(n, &v.lies)) return v;
     }
-    switch (n->op == v->node->op && n->id == v->node->id ? OP_INPUT : n->op) {
-    case OP_TRANSPOSE:
-        for (int i = 0; i < n->shape.rank; i++) w.from[i] = in[n->perm[i]];
-        break;
-    case OP_SLICE: w.from_start = n->from * in[n->axis]; break;
-    case OP_PAD:
-        w.dim[n->axis] = v->node->shape.dim[n->axis];
-        w.to_start = n->from * out[n->axis];
-        w.clear = true;
-        break;
-    case OP_BROADCAST:
-        for (int i = 0; i < n->shape.rank; i++)
-            if (v->node->shape.dim[i] == 1) w.from[i] = 0;
-        break;
-    default: break;  // the same node in another layout
+    return whole_view(s, own_value(s, n));
+}
+
+void planner_copy(struct planner *s, const struct node *n, const struct shape *shape, struct planner_view from,
+                  struct planner_view to) {
+    struct instr *i = planner_emit(s, I_COPY, n);
+    i->in[0] = from.value;
+    i->out = to.value;
+    for (int d = 0; d < shape->rank; d++) {
+        i->walk.dim[d] = shape->dim[d];
+        i->walk.from[d] = from.lies.stride[d];
+        i->walk.to[d] = to.lies.stride[d];
     }
-    return w;
+    i->walk.from_start = from.lies.start;
+    i->walk.to_start = to.lies.start;
+}
+
+// n, which is no value yet, seen in its input.
+static struct planner_view view_through(struct planner *s, const struct node *n) {
+    struct planner_view v = planner_view(s, n->in[0]);
+    layout_view_of(n, &v.lies);
+    return v;
+}
+
+// n in a layout of its own, from where its elements are.
+static void copy_out(struct planner *s, const struct node *n, bool last, struct planner_view from) {
+    int out = planner_value(s, n, last, -1);
+    planner_copy(s, n, &n->shape, from, whole_view(s, out));
 }
 
 // ---- products
@@ -151,6 +175,46 @@ static const struct node *follow_tail(struct planner *s, const struct node *n, i
     return end;
 }
 
+// Follows the views behind product n as far as its rows can be written in place where they lead: into another
+// shape or order, into a PAD, into a part of a concatenation. The nodes on the way get no values of their own.
+static struct planner_view product_place(struct planner *s, const struct node *n) {
+    enum { WAY = 8 };
+    const struct node *way[WAY] = {n};
+    int count = 1, r = n->shape.rank;
+    while (count < WAY && way[count - 1]->op != OP_PAD && s->users[way[count - 1]->id] == 1 && !s->output[way[count - 1]->id]) {
+        const struct node *u = graph_node(s->g, s->user[way[count - 1]->id][0]);
+        bool follows = u->op == OP_RESHAPE || u->op == OP_TRANSPOSE;
+        if (u->op == OP_PAD) {
+            int into = s->concat[u->id];  // where the PAD itself is asked for too, its input is needed for that
+            follows = into < 0 || (s->users[u->id] == 1 && !s->output[u->id] && graph_node(s->g, into)->batch == n->batch);
+        }
+        if (!follows) break;
+        way[count++] = u;
+    }
+    for (; count > 1; count--) {
+        const struct node *end = way[count - 1];
+        bool pad = end->op == OP_PAD;
+        const struct node *into = pad && s->concat[end->id] >= 0 ? graph_node(s->g, s->concat[end->id]) : end;
+        struct planner_view v = {.value = -1};
+        layout_strides(&into->shape, s->last[into->id], v.lies.stride);
+        bool fits = true;
+        for (int i = count - 1; i > 0 && fits; i--) fits = layout_view_under(way[i], &v.lies);
+        if (!fits || (v.lies.stride[r - 1] != 1 && n->shape.dim[r - 1] > 1)) continue;
+        for (int i = 0; i < count; i++) s->done[way[i]->id] = true;
+        v.value = pad ? concat_open(s, into) : planner_value(s, end, s->last[end->id], -1);
+        return v;
+    }
+    return whole_view(s, planner_value(s, n, false, -1));
+}
+
+// The last two axes in each other's place: a transposed operand.
+static void swap_ends(const struct node *n, struct layout_view *v) {
+    int r = n->shape.rank;
+    int64_t row = v->stride[r - 2];
+    v->stride[r - 2] = v->stride[r - 1];
+    v->stride[r - 1] = row;
+}
+
 static void emit_product(struct planner *s, const struct node *n) {
     const struct node *a = n->in[0], *b = n->in[1];
     int64_t cols = n->shape.dim[n->shape.rank - 1], k = a->shape.dim[a->shape.rank - 1 - n->ta];
@@ -167,8 +231,18 @@ static void emit_product(struct planner *s, const struct node *n) {
         i->relu = relu;
         return;
     }
-    int va = planner_materialise(s, a, false), vb = planner_materialise(s, b, false);
-    planner_emit_to(s, I_PRODUCT, n, false, va, vb);
+    struct planner_view va = planner_view(s, a), vb = planner_view(s, b), out = product_place(s, n);
+    if (n->ta) swap_ends(n, &va.lies);
+    if (n->tb) swap_ends(n, &vb.lies);
+    struct instr *i = planner_emit(s, I_PRODUCT, n);
+    i->in[0] = va.value;
+    i->in[1] = vb.value;
+    i->out = out.value;
+    i->view[0] = va.lies;
+    i->view[1] = vb.lies;
+    i->view[2] = out.lies;
+    const struct node *end = s->p->value[out.value].node;
+    if (end->op == OP_PAD && s->concat[end->id] < 0) concat_close(s, end);
 }
 
 static void emit_conv(struct planner *s, const struct node *n) {
@@ -269,12 +343,10 @@ void planner_make(struct planner *s, const struct node *n) {
     }
     switch (n->op) {
     case OP_INPUT: planner_value(s, n, false, -1); return;
-    case OP_FILL: emit_copy(s, n, false, -1, (struct strided){0}); return;
-    case OP_BROADCAST: {
-        int from = planner_materialise(s, x, s->last[x->id]);
-        emit_copy(s, n, last, from, walk_of(s, n, last, from));
-        return;
-    }
+    case OP_FILL: copy_out(s, n, false, (struct planner_view){.value = -1}); return;
+    case OP_BROADCAST:
+    case OP_SLICE: copy_out(s, n, last, view_through(s, n)); return;
+    case OP_PAD: concat_close(s, n); return;
     case OP_RESHAPE: {
         bool keeps = s->last[x->id] && last;  // both channels-last with the same axis 0
         int from = planner_materialise(s, x, keeps);
@@ -287,14 +359,7 @@ void planner_make(struct planner *s, const struct node *n) {
             planner_value(s, n, last, s->p->value[from].root);
             return;
         }
-        int from = planner_materialise(s, x, s->last[x->id]);
-        emit_copy(s, n, last, from, walk_of(s, n, last, from));
-        return;
-    }
-    case OP_SLICE:
-    case OP_PAD: {
-        int from = planner_materialise(s, x, s->last[x->id]);
-        emit_copy(s, n, last, from, walk_of(s, n, last, from));
+        copy_out(s, n, last, view_through(s, n));
         return;
     }
     case OP_MATMUL: emit_product(s, n); return;
@@ -333,6 +398,6 @@ int planner_materialise(struct planner *s, const struct node *n, bool last) {
     if (s->value[n->id][last] >= 0) return s->value[n->id][last];
     int from = s->value[n->id][!last];
     BUG_IF(from < 0, "node %d (%s) has no value", n->id, op_name[n->op]);
-    emit_copy(s, n, last, from, walk_of(s, n, last, from));
+    copy_out(s, n, last, whole_view(s, from));
     return s->value[n->id][last];
 }

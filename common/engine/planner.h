@@ -26,6 +26,8 @@ struct planner {
     bool *spread;         // of members of clusters: operands that are broadcasts are stored first
     unsigned char *vary;  // the same: along what the register changes (cluster.c)
     int *cluster;         // open cluster or -1
+    int *concat;          // the concatenation that a node is part of (concat.h), or -1
+    int *room;            // of a concatenation or PAD: its value while not all of it is written, or -1
     struct cluster open[CLUSTERS];
     int now;  // pass being written
 };
@@ -37,10 +39,22 @@ void planner_make(struct planner *s, const struct node *n);
 
 // A new value; root: the value whose memory it is a view of, or -1.
 int planner_value(struct planner *s, const struct node *n, bool last, int root);
+// The same in two steps: nobody finds the value before it is handed out.
+int planner_room(struct planner *s, const struct node *n, bool last, int root);
+void planner_hand_out(struct planner *s, int value);
 // A place for an instruction that computes n; valid until the next one.
 struct instr *planner_emit(struct planner *s, enum code code, const struct node *n);
 // The same with operands and a fresh value.
 struct instr *planner_emit_to(struct planner *s, enum code code, const struct node *n, bool last, int a, int b);
+// A value in which n can be seen, and how: n's own, or that of a node from which only views lead to n.
+struct planner_view {
+    int value;
+    struct layout_view lies;
+};
+struct planner_view planner_view(struct planner *s, const struct node *n);
+// A strided copy of elements of a shape; from.value -1: the constant of n.
+void planner_copy(struct planner *s, const struct node *n, const struct shape *shape, struct planner_view from,
+                  struct planner_view to);
 // A copy that lives as long as the plan.
 void *planner_keep(struct plan *p, const void *bytes, size_t size);
 // Writes the sum over the examples n, by whichever instruction suits what is summed.

@@ -126,6 +126,12 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [[ "$output" == *"optimiser"*"%"* && "$output" == *"conv"*"%"* ]]
 }
 
+@test "the products of attention read and write in place" {
+    plan=$(trainclf -i "$DATA/train.st" --arch "patch 4 8 | encoder 2 16 | flatten | linear 10" --explain)
+    [ "$(grep -c ' product ' <<< "$plan")" -eq 6 ]
+    [ "$(grep -c ' copy ' <<< "$plan")" -eq 0 ]
+}
+
 @test "--import takes its own and other weights, and refuses what does not fit" {
     trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 -o "$OUT"
     trainclf -q --import "$OUT" --arch "$SMALL" --image 1,12,12 --normalise constant:.5,.25 -o "$BATS_TEST_TMPDIR/again.st"

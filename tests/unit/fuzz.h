@@ -336,6 +336,97 @@ static inline struct fuzz fuzz_tensors(uint64_t seed) {
     return f;
 }
 
+// ---- parts: products between views, and values put together from others
+
+// A product with a square weight, on x as it is or with its axes in another order: x's shape again.
+static inline struct node *fuzz_mixed(struct fuzz *f, struct node *x) {
+    struct graph *g = f->s.g;
+    struct draws *d = &f->s.draws;
+    int rank = x->shape.rank, perm[GRAPH_RANK_MAX], back[GRAPH_RANK_MAX];
+    if (rank < 2) return x;
+    for (int i = 0, by = draw_int(d, 0, rank - 1); i < rank; i++) perm[i] = (i + by) % rank, back[perm[i]] = i;
+    x = graph_transpose(g, x, perm);
+    struct shape square = x->shape;
+    bool right = draw_bool(d);
+    square.dim[rank - 2 + !right] = square.dim[rank - 2 + right];
+    struct node *w = fuzz_input(f, square);
+    x = right ? graph_matmul(g, x, w, false, draw_bool(d)) : graph_matmul(g, w, x, draw_bool(d), false);
+    return graph_transpose(g, x, back);
+}
+
+// Slices of x, and what was made of them, side by side in any order; now and then with room between or one upon another.
+static inline struct node *fuzz_together(struct fuzz *f, struct node *x) {
+    enum { MOST = 4 };
+    struct graph *g = f->s.g;
+    struct draws *d = &f->s.draws;
+    int axis = draw_int(d, 0, x->shape.rank - 1), count = draw_int(d, 2, MOST), size = (int)x->shape.dim[axis];
+    struct node *part[MOST];
+    int64_t at[MOST], end = draw_int(d, 0, 1), total = 0;
+    for (int i = 0; i < count; i++) {
+        int from = draw_int(d, 0, size - 1);
+        part[i] = graph_slice(g, x, axis, from, draw_int(d, 1, size - from));
+        switch (draw_int(d, 0, 5)) {
+        case 0: part[i] = fuzz_unary(f, part[i]); break;
+        case 1: case 2: part[i] = fuzz_mixed(f, part[i]); break;
+        case 3: part[i] = fuzz_input(f, part[i]->shape); break;
+        default: break;
+        }
+        at[i] = draw_int(d, 0, 9) || !end ? end : end - 1;
+        end = at[i] + part[i]->shape.dim[axis] + (draw_int(d, 0, 3) == 0);
+        if (end > total) total = end;
+    }
+    for (int i = 0; i < count; i++) part[i] = graph_pad(g, part[i], axis, at[i], total);
+    for (; count > 1; count--) {
+        int i = draw_int(d, 0, count - 2);
+        part[i] = graph_add(g, part[i], part[count - 1]);
+    }
+    return part[0];
+}
+
+// As arch.c writes it, of x [T, D], with any sizes.
+static inline struct node *fuzz_attention(struct fuzz *f, struct node *x) {
+    struct graph *g = f->s.g;
+    if (x->shape.rank != 2) return NULL;
+    int tokens = (int)x->shape.dim[0], heads = draw_int(&f->s.draws, 1, 3), width = draw_int(&f->s.draws, 1, 3), all = heads * width;
+    struct node *w = subject_input(&f->s, SMALL, 0, shape_of(2, (int)x->shape.dim[1], 3 * all)), *part[3];
+    struct node *y = graph_matmul(g, x, w, false, false);
+    for (int i = 0; i < 3; i++) {
+        part[i] = graph_reshape(g, graph_slice(g, y, 1, i * all, all), shape_of(3, tokens, heads, width));
+        part[i] = graph_transpose(g, part[i], (const int[]){1, 0, 2});
+    }
+    struct node *score = graph_softmax(g, graph_matmul(g, part[0], part[1], false, true));
+    y = graph_transpose(g, graph_matmul(g, score, part[2], false, false), (const int[]){1, 0, 2});
+    return graph_reshape(g, y, shape_of(2, tokens, all));
+}
+
+static inline struct fuzz fuzz_parts(uint64_t seed) {
+    struct fuzz f = {.s = {.g = graph_new(), .draws = {seed ^ 0x5eed}, .batch = true, .scale = 4}};
+    struct draws *d = &f.s.draws;
+    f.pool[f.count++] = subject_variable(&f.s, true, ANY, 0, subject_shape(&f.s, 2, 4));
+    f.pool[f.count++] = subject_variable(&f.s, true, ANY, 0, subject_shape(&f.s, 2, 2));
+    for (int step = draw_int(d, 3, 12); step > 0; step--) {
+        struct node *x = fuzz_pick(&f), *z = NULL;
+        if (shape_count(&x->shape) > 150 || f.s.variables > VARIABLES - 10) continue;
+        switch (draw_int(d, 0, 9)) {
+        case 0: z = fuzz_elementwise(&f, x, fuzz_pick(&f)); break;
+        case 1: z = fuzz_product(&f, x); break;
+        case 2: case 3: z = fuzz_attention(&f, x); break;
+        case 4: case 5: z = fuzz_mixed(&f, x); break;
+        case 6:  // once for all examples
+            f.s.batch = false;
+            z = graph_each(f.s.g, fuzz_together(&f, graph_scale(f.s.g, graph_sum_examples(f.s.g, x), .1)));
+            f.s.batch = true;
+            break;
+        default: z = fuzz_together(&f, x);
+        }
+        for (int i = draw_int(d, 0, 2); z && i > 0; i--) z = fuzz_view(&f, z);
+        if (z && draw_int(d, 0, 3) == 0) z = graph_tanh(f.s.g, z);
+        if (z && f.count < POOL) f.pool[f.count++] = z;
+    }
+    fuzz_finish(&f);
+    return f;
+}
+
 // ---- how exact a result can be
 
 // The outputs again, with an error of up to one unit of float32 in every input and behind every op that rounds:

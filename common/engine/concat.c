@@ -9,13 +9,17 @@ enum { MOST_PARTS = 16 };
 static const struct node *pad_of(const struct node *part) { return part->op == OP_EACH ? part->in[0] : part; }
 static int64_t width(const struct node *pad) { return pad->in[0]->shape.dim[pad->axis]; }
 
-// The terms of the sum n, or n itself if it is no sum; 0 where they are too many. Sums within it that others use
-// are terms.
+// Whether n is a sum that belongs to `root`: itself, or one within that nobody else wants.
+static bool belongs(const struct planner *s, const struct node *n, const struct node *root) {
+    return n->op == OP_ADD && (n == root || (s->users[n->id] == 1 && !s->output[n->id]));
+}
+
+// The terms of the sum n, or n itself if it is no sum; 0 where they are too many.
 static int terms(const struct planner *s, const struct node *n, const struct node *term[MOST_PARTS]) {
     int count = 1;
     term[0] = n;
     for (int i = 0; i < count; i++)
-        while (term[i]->op == OP_ADD && (term[i] == n || (s->users[term[i]->id] == 1 && !s->output[term[i]->id]))) {
+        while (belongs(s, term[i], n)) {
             if (count == MOST_PARTS) return 0;
             term[count++] = term[i]->in[1];
             term[i] = term[i]->in[0];
@@ -42,7 +46,7 @@ static int parts(const struct planner *s, const struct node *n, const struct nod
 
 // The sums within a concatenation have no values of their own.
 static void skip_sums(struct planner *s, const struct node *n, const struct node *root) {
-    for (; n->op == OP_ADD && (n == root || (s->users[n->id] == 1 && !s->output[n->id])); n = n->in[0]) {
+    for (; belongs(s, n, root); n = n->in[0]) {
         if (n != root) s->done[n->id] = true;
         skip_sums(s, n->in[1], root);
     }

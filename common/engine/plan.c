@@ -1,5 +1,6 @@
 // plan.c: the planner, in the order in which it works:
-//   1. rewrite (rewrite.c), reachability, the pass of every node, its layout (layout.c), the order;
+//   1. rewrite (rewrite.c), reachability, the pass of every node, its layout (layout.c), sums that only put parts
+//      side by side (concat.c), the order;
 //   2. walk the nodes and write instructions: elementwise ops and their reductions gather in clusters
 //      (cluster.c), values are made when somebody asks (planner.c);
 //   3. decide where every value lives, and pack the arenas by liveness (place.c).

@@ -136,6 +136,11 @@ static int by_gain(const void *a, const void *b) {
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
 struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, const double *value, const unsigned char *status) {
     int64_t d = b->space->count, n = 0, done = 0;
     double worst = -INFINITY;
@@ -220,12 +225,26 @@ static bool most_promising(const struct bayes *b, struct view *v, int64_t trial,
     return found;
 }
 
+// What a small improvement is measured by: the mean distance from the best of the better half of the values. Their standard
+// deviation would let a single very bad one decide, and as the search closes in this shrinks with it.
+static double spread(int64_t trials, const double *value, const unsigned char *status) {
+    double *y = memory_take((size_t)trials * sizeof *y), sum = 0;
+    int64_t n = 0;
+    for (int64_t i = 0; i < trials; i++)
+        if (status[i] == BAYES_DONE) y[n++] = value[i];
+    qsort(y, (size_t)n, sizeof *y, by_value);
+    int64_t half = (n + 1) / 2;
+    for (int64_t i = 0; i < half; i++) sum += (y[i] - y[0]) / (double)half;
+    free(y);
+    return sum;
+}
+
 bool bayes_propose(const struct bayes *b, int64_t trial, const double *u, const double *value, const unsigned char *status, double *next) {
     int64_t d = b->space->count;
     struct gp *g = trial < b->starts ? NULL : bayes_model(b, trial, u, value, status);
     if (!g) return start(b, trial, u, next);
     // The best of what the model expects at the trials: of noisy values the least is luck.
-    struct view v = {.b = b, .g = g, .best = INFINITY, .d = d, .xi = b->xi * g->scale};
+    struct view v = {.b = b, .g = g, .best = INFINITY, .d = d, .xi = b->xi * spread(trial, value, status)};
     double *mean = memory_take((size_t)trial * sizeof *mean);
     gp_predict(g, trial, u, mean, NULL);
     for (int64_t i = 0; i < trial; i++)

@@ -83,18 +83,22 @@ static double distance(const struct gp *g, const double *length, const double *a
 static double matern(double r) { return (1 + root5 * r + 5. / 3 * r * r) * exp(-root5 * r); }
 static double matern_fall(double r) { return 5. / 3 * (1 + root5 * r) * exp(-root5 * r); }
 
-// K with noise and jitter, its lower triangle.
-static void fill(const struct gp *g, double variance, const double *length, double diagonal, double *k) {
+// K with noise and jitter, its lower triangle; matern_fall of the pairs in the same places of `fall` where that is wanted.
+static void fill(const struct gp *g, double variance, const double *length, double diagonal, double *k, double *fall) {
     for (int64_t i = 0; i < g->n; i++) {
-        for (int64_t j = 0; j < i; j++) k[i * g->n + j] = variance * matern(distance(g, length, g->x + i * g->d, g->x + j * g->d));
+        for (int64_t j = 0; j < i; j++) {
+            double r = distance(g, length, g->x + i * g->d, g->x + j * g->d), decay = exp(-root5 * r);
+            k[i * g->n + j] = variance * (1 + root5 * r + 5. / 3 * r * r) * decay;
+            if (fall) fall[i * g->n + j] = 5. / 3 * (1 + root5 * r) * decay;
+        }
         k[i * g->n + i] = variance + diagonal;
     }
 }
 
-static bool factorise(const struct gp *g, double variance, const double *length, double noise, double *factor, double *jitter) {
+static bool factorise(const struct gp *g, double variance, const double *length, double noise, double *factor, double *fall, double *jitter) {
     int n = (int)g->n, info = 1;
     for (*jitter = 0; *jitter <= 1e-2 * variance; *jitter = *jitter > 0 ? 10 * *jitter : 1e-10 * variance) {
-        fill(g, variance, length, noise + *jitter, factor);
+        fill(g, variance, length, noise + *jitter, factor, fall);
         dpotrf_("U", &n, factor, &n, &info);
         if (!info) return true;
     }
@@ -118,7 +122,7 @@ static double evidence(const struct gp *g, const double *factor, const double *a
 }
 
 bool gp_condition(struct gp *g) {
-    if (!factorise(g, g->variance, g->length, g->noise, g->factor, &g->jitter)) return false;
+    if (!factorise(g, g->variance, g->length, g->noise, g->factor, NULL, &g->jitter)) return false;
     solve(g, g->factor, g->alpha);
     g->likelihood = evidence(g, g->factor, g->alpha);
     return true;
@@ -127,37 +131,42 @@ bool gp_condition(struct gp *g) {
 // ---- likelihood
 
 // dL/dtheta = 1/2 tr((alpha alpha^T - K^-1) dK/dtheta), theta the logarithms. `inverse` holds the lower half of K^-1.
-static void likelihood_slope(const struct gp *g, double variance, const double *length, double noise, const double *alpha,
-                             const double *inverse, double *gradient) {
-    memset(gradient, 0, (size_t)(g->d + 2) * sizeof *gradient);
+static void likelihood_slope(const struct gp *g, double variance, const double *length, double noise, double jitter,
+                             const double *alpha, const double *inverse, const double *fall, double *gradient) {
+    double rate[GP_INPUTS];  // sum of w fall u^2, over l^2 in the end
+    double by_variance = 0, by_noise = 0;
+    memset(rate, 0, sizeof rate);
     for (int64_t i = 0; i < g->n; i++) {
         const double *a = g->x + i * g->d;
         for (int64_t j = 0; j < i; j++) {  // both halves at once: the factor 1/2 goes
             const double *b = g->x + j * g->d;
-            double w = alpha[i] * alpha[j] - inverse[i * g->n + j], r = distance(g, length, a, b);
-            gradient[0] += w * variance * matern(r);
-            double fall = w * variance * matern_fall(r);
+            double w = (alpha[i] * alpha[j] - inverse[i * g->n + j]) * fall[i * g->n + j];
             for (int64_t k = 0; k < g->d; k++) {
-                double u = apart(g, k, a[k], b[k]) / length[k];
-                gradient[1 + k] += fall * u * u;
+                double u = apart(g, k, a[k], b[k]);
+                rate[k] += w * u * u;
             }
         }
-        double w = .5 * (alpha[i] * alpha[i] - inverse[i * g->n + i]);
-        gradient[0] += w * variance;
-        gradient[1 + g->d] += w * noise;
+        by_noise += .5 * (alpha[i] * alpha[i] - inverse[i * g->n + i]);
     }
+    // c dK/dc is K less its diagonal's noise, and tr((alpha alpha^T - K^-1) K) = y^T alpha - n.
+    for (int64_t i = 0; i < g->n; i++) by_variance += .5 * (g->y[i] * alpha[i] - 1);
+    gradient[0] = by_variance - (noise + jitter) * by_noise;
+    for (int64_t k = 0; k < g->d; k++) gradient[1 + k] = variance * rate[k] / (length[k] * length[k]);
+    gradient[1 + g->d] = noise * by_noise;
 }
 
 double gp_likelihood(const struct gp *g, const double *theta, double *gradient) {
-    double variance = exp(theta[0]), noise = exp(theta[1 + g->d]), length[GP_INPUTS], jitter;
+    double variance = exp(theta[0]), noise = exp(theta[1 + g->d]), length[GP_INPUTS], jitter, value = -INFINITY;
     int n = (int)g->n, info = 0;
+    size_t square = (size_t)(g->n * g->n);
     for (int64_t j = 0; j < g->d; j++) length[j] = exp(theta[1 + j]);
-    double *factor = memory_take((size_t)(g->n * g->n + g->n) * sizeof *factor), *alpha = factor + g->n * g->n, value = -INFINITY;
-    if (factorise(g, variance, length, noise, factor, &jitter)) {
+    double *factor = memory_take((2 * square + (size_t)g->n) * sizeof *factor), *fall = factor + square, *alpha = fall + square;
+    if (factorise(g, variance, length, noise, factor, gradient ? fall : NULL, &jitter)) {
         solve(g, factor, alpha);
         value = evidence(g, factor, alpha);
         if (gradient) dpotri_("U", &n, factor, &n, &info);
-        if (gradient && !info) likelihood_slope(g, variance, length, noise, alpha, factor, gradient);
+        // Jitter is a noise that the gradient holds fast.
+        if (gradient && !info) likelihood_slope(g, variance, length, noise, jitter, alpha, factor, fall, gradient);
         if (info) value = -INFINITY;
     }
     free(factor);

@@ -166,7 +166,7 @@ struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, c
     return g;
 }
 
-// The candidates, snapped: all points where there are not more of them, else a part of the sequence that no other trial sees.
+// The candidates, whole numbers and words snapped, as the model has to see them: all points where there are not more of them, else a part of the sequence that no other trial sees.
 static int64_t candidates(const struct bayes *b, int64_t trial, double **u) {
     int64_t d = b->space->count, n = b->candidates;
     bool all = space_points(b->space) <= (double)n;
@@ -175,7 +175,10 @@ static int64_t candidates(const struct bayes *b, int64_t trial, double **u) {
     if (!all) bayes_sequence(d, rng_stream(b->seed, "bayes/candidates"), (uint32_t)trial, 0, n, *u);
     for (int64_t i = 0; i < n; i++) {
         if (all) space_point(b->space, i, *u + i * d);
-        else space_snap(b->space, *u + i * d);
+        for (int64_t j = 0; j < d && !all; j++) {
+            const struct space_axis *a = &b->space->axis[j];
+            if (a->kind != SPACE_REAL) (*u)[i * d + j] = space_unit(a, space_value(a, (*u)[i * d + j]));
+        }
     }
     return n;
 }
@@ -204,6 +207,7 @@ static bool most_promising(const struct bayes *b, struct view *v, int64_t trial,
     bool found = false;
     for (int64_t i = 0; i < n && (refined < BAYES_REFINED || !found); i++) {
         double *at = point + order[i].at * d, before[SPACE_AXES], gain = order[i].gain;
+        space_snap(b->space, at);
         if (tried(d, trial, u, at)) continue;
         if (refined++ < BAYES_REFINED) {
             memcpy(before, at, (size_t)d * sizeof *before);

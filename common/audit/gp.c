@@ -203,9 +203,9 @@ void gp_fit(struct gp *g, uint64_t seed) {
             memcpy(best, theta, sizeof best);
         }
     }
-    g->variance = exp(best[0]);
-    g->noise = exp(best[count - 1]);
-    for (int64_t j = 0; j < g->d; j++) g->length[j] = exp(best[1 + j]);
+    g->variance = fmin(fmax(exp(best[0]), GP_VARIANCE_LOW), GP_VARIANCE_HIGH);
+    g->noise = fmin(fmax(exp(best[count - 1]), GP_NOISE_LOW), GP_NOISE_HIGH);
+    for (int64_t j = 0; j < g->d; j++) g->length[j] = fmin(fmax(exp(best[1 + j]), GP_LENGTH_LOW), GP_LENGTH_HIGH);
     BUG_IF(!gp_condition(g), "no factor at hyper-parameters that had one");
 }
 

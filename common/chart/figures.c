@@ -319,8 +319,8 @@ static void add_effect(struct figures *f, const json_t *search, const json_t *ra
         double mean = item(json_object_get(effect, "mean"), i), sd = item(json_object_get(effect, "sd"), i);
         add_number(model, item(x, i), mean, mean - 2 * sd, mean + 2 * sd);
     }
-    struct chart_series *all = add_series(f, g, "trial", words ? CHART_DASHED : CHART_MARKS, 5, n + 1);
-    if (words) all->style = CHART_MARKS, all->shift = .12;
+    struct chart_series *all = add_series(f, g, "trial", CHART_MARKS, 5, n + 1);
+    if (words) all->shift = .12;
     for (size_t i = 0; i < n; i++) add_number(all, item(tried, i), item(value, i), NAN, NAN);
     if (!model->count) {
         drop_figure(f);

@@ -27,9 +27,9 @@ struct bayes {
 enum { BAYES_REFINED = 5 };
 
 // E[max(best - xi - f, 0)] for f ~ N(mean, sd^2), and its logarithm, which tells points apart whose improvement is less
-// than any double (Ament et al. 2023, "Unexpected improvements to expected improvement").
+// than any double (Ament et al. 2023, "Unexpected improvements to expected improvement"), with its slopes where they are not NULL.
 double bayes_improvement(double mean, double sd, double best, double xi);
-double bayes_log_improvement(double mean, double sd, double best, double xi);
+double bayes_log_improvement(double mean, double sd, double best, double xi, double *by_mean, double *by_sd);
 
 // Point number `trial` (the trials before it are 0 .. trial - 1), snapped, different from all before: u [trial, D] are
 // those, value [trial] theirs (smaller is better; read where the status is BAYES_DONE). False when every point was tried.

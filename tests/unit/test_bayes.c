@@ -50,11 +50,11 @@ static void improvement_is_an_expectation(void **state) {
         }
         double mean = sum / DRAWS, error = sqrt((square / DRAWS - mean * mean) / DRAWS), got = bayes_improvement(c[0], c[1], c[2], c[3]);
         if (!(fabs(got - mean) < 5 * error)) fail_msg("case %zu: %g, by chance %g with an error of %g", k, got, mean, error);
-        assert_close(bayes_log_improvement(c[0], c[1], c[2], c[3]), log(got), 1e-12);
+        assert_close(bayes_log_improvement(c[0], c[1], c[2], c[3], NULL, NULL), log(got), 1e-12);
     }
     // A function known for sure gains what it gains.
     assert_true(bayes_improvement(1, 0, 3, .5) == 1.5 && bayes_improvement(5, 0, 3, 0) == 0);
-    assert_true(bayes_log_improvement(5, 0, 3, 0) == -INFINITY);
+    assert_true(bayes_log_improvement(5, 0, 3, 0, NULL, NULL) == -INFINITY);
 }
 
 static void its_logarithm_goes_on_where_doubles_end(void **state) {
@@ -63,14 +63,23 @@ static void its_logarithm_goes_on_where_doubles_end(void **state) {
     static const double known[][2] = {{-1, -2.4851210257126413}, {-5, -16.74430116266099}, {-20, -206.9178385094251},
                                       {-25.5, -332.525884462205}, {-40, -808.29856835662}, {-1000, -500014.73445209116}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        // mean = -z with sd 1 and best 0. Near -25 the closed form cancels to 1 / z^2 of 1e-16, the series leaves 105 / z^8.
-        assert_close(bayes_log_improvement(-known[i][0], 1, 0, 0), known[i][1], 1e-9);
+        // mean = -z with sd 1 and best 0. Near -25 the closed form cancels to 1 / z^2 of 1e-16, the series to 1e-10 of EI.
+        assert_close(bayes_log_improvement(-known[i][0], 1, 0, 0, NULL, NULL), known[i][1], 1e-11);
     }
     double before = INFINITY;
     for (double z = 0; z < 60; z += .01) {  // it falls all the way, over the seam too
-        double now = bayes_log_improvement(z, 1, 0, 0);
+        double now = bayes_log_improvement(z, 1, 0, 0, NULL, NULL);
         assert_true(now < before);
         before = now;
+    }
+    for (int i = 0; i < 60; i++) {
+        double mean = -30 + i, sd = .7 + .01 * i, by_mean, by_sd, h = 1e-5, high, low;
+        bayes_log_improvement(mean, sd, 1, .1, &by_mean, &by_sd);
+        // h^2 over 6 times the third derivative, and the rounding of values near 1000 over h.
+        high = bayes_log_improvement(mean + h, sd, 1, .1, NULL, NULL), low = bayes_log_improvement(mean - h, sd, 1, .1, NULL, NULL);
+        assert_close(by_mean, (high - low) / (2 * h), 1e-6);
+        high = bayes_log_improvement(mean, sd + h, 1, .1, NULL, NULL), low = bayes_log_improvement(mean, sd - h, 1, .1, NULL, NULL);
+        assert_close(by_sd, (high - low) / (2 * h), 1e-6);
     }
 }
 

@@ -267,7 +267,7 @@ static void add_curve(struct search *s, struct blob *b, const char *name, const 
 static void note_model(struct search *s, struct blob *b, json_t *record) {
     const struct space *space = s->o->space;
     struct bayes bayes = {.space = space, .seed = s->o->seed};
-    double *y = memory_take((size_t)(s->trials + 1) * sizeof *y), share[SPACE_AXES], mean, sd;
+    double *y = memory_take((size_t)(s->trials + 1) * sizeof *y), share[SPACE_AXES], total[SPACE_AXES], mean, sd;
     char path[128];
     for (int64_t i = 0; i < s->trials; i++) y[i] = sense(s, s->value[i]);
     struct gp *g = bayes_model(&bayes, s->trials, s->u, y, s->status);
@@ -280,11 +280,13 @@ static void note_model(struct search *s, struct blob *b, json_t *record) {
     record_real(record, "metrics.model.noise_sd", g->scale * sqrt(g->noise));
     record_real(record, "metrics.model.variance", g->variance * g->scale * g->scale);
     record_real(record, "metrics.model.likelihood", g->likelihood);
-    effect_shares(space, g, share);
+    effect_shares(space, g, share, total);
     for (int j = 0; j < space->count; j++) {
         struct effect along;
         snprintf(path, sizeof path, "metrics.importance.%.90s.share", space->axis[j].name);
         record_real(record, path, share[j]);
+        snprintf(path, sizeof path, "metrics.importance.%.90s.total", space->axis[j].name);
+        record_real(record, path, total[j]);
         snprintf(path, sizeof path, "metrics.importance.%.90s.length", space->axis[j].name);
         record_real(record, path, g->length[j]);
         effect_along(space, g, j, best, &along);

@@ -343,10 +343,13 @@ static void add_effect(struct figures *f, const json_t *search, const json_t *ra
     c->y_label = summary_text(search, "metric");
     c->alt = arena_print(&f->arena, "Chart: %s against %s: what the model expects with everything else as in the best trial, with a band of two standard "
                                     "deviations, and the trials as marks.", c->y_label, name);
-    double share = summary_real(range, "share");
+    double share = summary_real(range, "share"), total = summary_real(range, "total");
     g->caption = arena_print(&f->arena, "What the Gaussian process expects with all other settings as in the best trial, give or take two standard deviations. "
                                         "The marks are trials, whose other settings differ.%s",
-                             isfinite(share) ? arena_print(&f->arena, " Alone it explains %.0f %% of the variance that the model sees over all ranges.", 100 * share) : "");
+                             isfinite(share) && isfinite(total)
+                                 ? arena_print(&f->arena, " Of the variance that the model sees over all ranges it explains %.0f %% alone, and %.0f %% with what it "
+                                                          "does together with others.", 100 * share, 100 * total)
+                                 : "");
 }
 
 static void add_searches(struct figures *f, const json_t *summary) {

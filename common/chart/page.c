@@ -454,9 +454,10 @@ static void put_searches(const struct page *p) {
     json_t *search, *range;
     json_array_foreach (json_object_get(p->summary, "searches"), i, search) {
         put_best(p->f, search);
-        fputs("<div class=\"wide\"><table><caption>Ranges; share: of the variance that the model sees, what the setting explains alone; length: how far "
+        fputs("<div class=\"wide\"><table><caption>Ranges; share: of the variance that the model sees, what the setting explains alone; total: "
+              "alone and together with others; length: how far "
               "apart two settings may be and still tell of each other, in units of the range</caption>\n<thead><tr><th>setting</th><th>range</th>"
-              "<th class=\"n\">best</th><th class=\"n\">share</th><th class=\"n\">length</th></tr></thead>\n<tbody>\n",
+              "<th class=\"n\">best</th><th class=\"n\">share</th><th class=\"n\">total</th><th class=\"n\">length</th></tr></thead>\n<tbody>\n",
               p->f);
         json_array_foreach (json_object_get(search, "ranges"), k, range) {
             const json_t *best = json_object_get(record_get(search, "best.at"), summary_text(range, "name"));
@@ -466,6 +467,8 @@ static void put_searches(const struct page *p) {
             if (best) put_value(p->f, best);
             fputs("</td><td class=\"n\">", p->f);
             put_real(p->f, summary_real(range, "share"));
+            fputs("</td><td class=\"n\">", p->f);
+            put_real(p->f, summary_real(range, "total"));
             fputs("</td><td class=\"n\">", p->f);
             put_real(p->f, summary_real(range, "length"));
             fputs("</td></tr>\n", p->f);

@@ -71,6 +71,8 @@ static json_t *range_of(const struct blob *b, const char *text, int64_t d, int64
     put(one, "x", column(b, "x", d, at));
     snprintf(path, sizeof path, "metrics.importance.%s.share", name);
     summary_put_real(one, "share", summary_real(b->record, path));
+    snprintf(path, sizeof path, "metrics.importance.%s.total", name);
+    summary_put_real(one, "total", summary_real(b->record, path));
     snprintf(path, sizeof path, "metrics.importance.%s.length", name);
     summary_put_real(one, "length", summary_real(b->record, path));
     put(one, "effect", effect_of(b, name));

@@ -357,7 +357,7 @@ static void effects_show_what_matters(void **state) {
     ranges(&s, (const char *const[]){"x=0..1", "y=0..1", "w=a,b,c", NULL});
     struct bayes b = {&s, 1, 80, .01, 1000};
     enum { T = 80 };
-    double u[3 * T], value[T], share[3];
+    double u[3 * T], value[T], share[3], total[3];
     unsigned char status[T];
     for (int i = 0; i < T; i++) {
         assert_true(bayes_propose(&b, i, u, value, status, u + 3 * i));
@@ -365,12 +365,13 @@ static void effects_show_what_matters(void **state) {
         status[i] = BAYES_DONE;
     }
     struct gp *g = bayes_model(&b, T, u, value, status);
-    effect_shares(&s, g, share);
+    effect_shares(&s, g, share, total);
     // Variances: 9 / 12 of x, 4 * 2/9 of w, nothing of y, and no terms of two.
     double x = 9. / 12, w = 8. / 9;
     assert_close(share[0], x / (x + w), .03);
     assert_close(share[1], 0, .01);
     assert_close(share[2], w / (x + w), .03);
+    for (int j = 0; j < 3; j++) assert_close(total[j], share[j], .02);
     struct effect e;
     effect_along(&s, g, 0, (double[]){.5, .5, .5}, &e);
     assert_int_equal(e.count, EFFECT_POINTS);
@@ -378,6 +379,16 @@ static void effects_show_what_matters(void **state) {
     effect_along(&s, g, 2, (double[]){.5, .5, .5}, &e);
     assert_int_equal(e.count, 3);
     for (int64_t i = 0; i < e.count; i++) assert_close(e.mean[i], 1.5 + 2 * (i == 1), .05);
+    gp_free(g);
+    // (2 x - 1) (2 y - 1): neither says anything without the other.
+    for (int i = 0; i < T; i++) value[i] = (2 * u[3 * i] - 1) * (2 * u[3 * i + 1] - 1);
+    g = bayes_model(&b, T, u, value, status);
+    effect_shares(&s, g, share, total);
+    for (int j = 0; j < 2; j++) {
+        assert_close(share[j], 0, .03);
+        assert_close(total[j], 1, .06);
+    }
+    assert_close(total[2], 0, .02);
     gp_free(g);
     space_free(&s);
 }

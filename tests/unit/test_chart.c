@@ -628,7 +628,7 @@ static struct blob *search_blob(const char *name, const char *record, bool broke
 static const char search_record[] =
     "{\"config\":{\"command\":\"run {lr} <b>\",\"goal\":\"minimise\",\"metric\":\"loss\",\"ranges\":[\"lr=1e-3..1e-1:log\",\"opt=sgd,<i>\"],\"starts\":2},"
     "\"metrics\":{\"trials\":3,\"failed\":1,\"best\":{\"value\":2,\"at\":{\"lr\":0.001,\"opt\":\"<i>\"},\"command\":\"run 0.001 <b>\"},"
-    "\"importance\":{\"lr\":{\"share\":0.75,\"length\":0.5}}},\"notes\":[\"trial 1 failed: exit status 2\"]}";
+    "\"importance\":{\"lr\":{\"share\":0.75,\"total\":0.8,\"length\":0.5}}},\"notes\":[\"trial 1 failed: exit status 2\"]}";
 
 static void a_search_is_shown(void **state)
 {

@@ -138,7 +138,8 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, const double *value, const unsigned char *status) {
+struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, const double *value,
+                       const unsigned char *status) {
     int64_t d = b->space->count, n = 0, done = 0;
     double worst = -INFINITY;
     bool nominal[SPACE_AXES];
@@ -163,7 +164,8 @@ struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, c
     return g;
 }
 
-// The candidates, whole numbers and words snapped, as the model has to see them: all points where there are not more of them, else a part of the sequence that no other trial sees.
+// The candidates, whole numbers and words snapped, as the model has to see them: all points where there are not more of
+// them, else a sequence with a shift that no other trial has.
 static int64_t candidates(const struct bayes *b, int64_t trial, double **u) {
     int64_t d = b->space->count, n = b->candidates;
     bool all = space_points(b->space) <= (double)n;
@@ -199,7 +201,8 @@ static bool most_promising(const struct bayes *b, struct view *v, int64_t trial,
     mean = memory_take((size_t)(2 * n) * sizeof *mean);
     sd = mean + n;
     gp_predict(v->g, n, point, mean, sd);
-    for (int64_t i = 0; i < n; i++) order[i] = (struct candidate){bayes_log_improvement(mean[i], sd[i], v->best, v->xi, NULL, NULL), i};
+    for (int64_t i = 0; i < n; i++)
+        order[i] = (struct candidate){bayes_log_improvement(mean[i], sd[i], v->best, v->xi, NULL, NULL), i};
     qsort(order, (size_t)n, sizeof *order, by_gain);
     bool found = false;
     for (int64_t i = 0; i < n && (refined < BAYES_REFINED || !found); i++) {
@@ -240,7 +243,8 @@ static double spread(int64_t trials, const double *value, const unsigned char *s
     return sum;
 }
 
-bool bayes_propose(const struct bayes *b, int64_t trial, const double *u, const double *value, const unsigned char *status, double *next) {
+bool bayes_propose(const struct bayes *b, int64_t trial, const double *u, const double *value,
+                   const unsigned char *status, double *next) {
     int64_t d = b->space->count;
     struct gp *g = trial < b->starts ? NULL : bayes_model(b, trial, u, value, status);
     if (!g) return start(b, trial, u, next);

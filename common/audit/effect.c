@@ -54,7 +54,8 @@ void effect_shares(const struct space *s, const struct gp *g, double *share, dou
         int64_t n = s->axis[j].kind == SPACE_REAL ? VALUES : values_of(&s->axis[j], VALUES, at);
         for (int64_t k = 0; k < n; k++) {  // value [n, SAMPLE]
             memcpy(x, base, (size_t)(SAMPLE * d) * sizeof *x);
-            for (int64_t i = 0; i < SAMPLE; i++) x[i * d + j] = s->axis[j].kind == SPACE_REAL ? ((double)k + .5) / VALUES : at[k];
+            for (int64_t i = 0; i < SAMPLE; i++)
+                x[i * d + j] = s->axis[j].kind == SPACE_REAL ? ((double)k + .5) / VALUES : at[k];
             gp_predict(g, SAMPLE, x, value + k * SAMPLE, NULL);
             moments(value + k * SAMPLE, SAMPLE, &level[k], &one);
         }

@@ -8,7 +8,7 @@
 enum { EFFECT_POINTS = 65 };
 
 struct effect {
-    int64_t count;  // at most EFFECT_POINTS
+    int64_t count;                                  // at most EFFECT_POINTS
     double x[EFFECT_POINTS];                        // in the range's units; of a choice the word's number
     double mean[EFFECT_POINTS], sd[EFFECT_POINTS];  // of the value there, everything else held at `u`
 };

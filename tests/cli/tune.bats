@@ -79,6 +79,11 @@ END_OF_PYTHON
     tune -q -m v -n 20 -o once.st "$stop $BOWL" "${RANGES[@]}"
     cmp part.st once.st
     [ "$(look part.st '[t["x"], t["value"]]')" = "$(look whole.st '[t["x"], t["value"]]')" ]
+    # Also where no trial had ended yet.
+    rm once
+    run -130 tune -q -m v -n 3 -o none.st "[ -e once ] || { touch once; kill -INT \$PPID; sleep 20; }; $BOWL" "${RANGES[@]}"
+    tune -q -m v -n 3 -o none.st --resume none.st.checkpoint "[ -e once ] || { touch once; kill -INT \$PPID; sleep 20; }; $BOWL" "${RANGES[@]}"
+    [ "$(look none.st 'metrics["trials"]')" = 3 ]
     # More trials than were wanted first: the beginning stays.
     tune -q -m v -n 25 -o more.st --resume whole.st "$BOWL" "${RANGES[@]}"
     [ "$(look more.st '[t["x"][:60], config["starts"]]')" = "$(look whole.st '[t["x"], config["starts"]]')" ]

@@ -414,6 +414,7 @@ static void numbers_are_found_in_json(void **state) {
         {"{\"a\":1}", "b", 0, "b is not in"},
         {"{\"a\":null}", "a", 0, "no number"},
         {"{\"a\":\"1\"}", "a", 0, "no number"},
+        {"{\"a\":-1e200}", "a", 0, "too large"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char why[200] = "";

@@ -592,6 +592,16 @@ void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state) 
         for (int64_t j = 0; j < a->state[i].count; j++) state[a->state[i].offset + j] = (float)a->state[i].spread;
 }
 
+const struct arch_tensor *arch_first_linear(const struct arch *a, const struct arch_tensor **bias) {
+    int i = 0;
+    while (i < a->elements && a->element[i].kind == FLATTEN) i++;
+    *bias = NULL;
+    if (!i || i == a->elements || a->element[i].kind != LINEAR) return NULL;
+    const struct arch_tensor *weight = a->param + a->element[i].param;
+    if (a->element[i].bias) *bias = weight + 1;
+    return weight;
+}
+
 const struct arch_tensor *arch_param_at(const struct arch *a, int64_t i) {
     int at = 0;
     while (at + 1 < a->count && a->param[at + 1].offset <= i) at++;

@@ -62,6 +62,10 @@ void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state);
 // The parameter that holds position i of the flat array (gaps count to the one before), for messages.
 const struct arch_tensor *arch_param_at(const struct arch *a, int64_t i);
 
+// The first layer's weight [out, C H W] and bias (NULL where it has none) where that layer is linear in the whole image
+// and sees it as it is: `flatten | linear ...`. NULL for any other network.
+const struct arch_tensor *arch_first_linear(const struct arch *a, const struct arch_tensor **bias);
+
 // ---- the graph
 
 struct arch_build {

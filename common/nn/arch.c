@@ -777,6 +777,18 @@ static struct node *convolution(struct builder *c, struct node *x) {
     return l->bias ? graph_add(c->g, y, per_channel(c->g, param(c, 1), y->shape)) : y;
 }
 
+// The smooth form is relu(x) + log(1 + exp(-k |x|)) / k: no exponential overflows.
+static struct node *rectify(struct builder *c, struct node *x) {
+    struct graph *g = c->g;
+    struct node *relu = graph_relu(g, x);
+    if (!c->b->sharpness) return relu;
+    struct shape ones = {.rank = x->shape.rank};
+    for (int i = 0; i < ones.rank; i++) ones.dim[i] = 1;
+    struct node *k = graph_broadcast(g, graph_reshape(g, graph_each(g, c->b->sharpness), ones), x->shape);
+    struct node *size = graph_add(g, relu, graph_relu(g, graph_neg(g, x)));
+    return graph_add(g, relu, graph_div(g, graph_log(g, graph_shift(g, graph_exp(g, graph_neg(g, graph_mul(g, k, size))), 1)), k));
+}
+
 static struct node *build_element(struct builder *c, struct node *x) {
     struct graph *g = c->g;
     const struct arch_element *l = c->now;
@@ -787,9 +799,9 @@ static struct node *build_element(struct builder *c, struct node *x) {
     case AVGPOOL: return average_pool(g, x, l->k, l->out);
     case DROPOUT: return dropout(c, x, l->p, x->shape, "");
     case DROPOUT2D: return dropout(c, x, l->p, (struct shape){3, {x->shape.dim[0], 1, 1}}, "");
-    case RELU: return graph_relu(g, x);
+    case RELU: return rectify(c, x);
     // a x + (1 - a) relu(x): the slope at 0 is a, as in PyTorch.
-    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, graph_relu(g, x), 1 - l->p));
+    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, rectify(c, x), 1 - l->p));
     case SOFTRELU: return graph_soft_relu(g, x, l->p);
     case TANH: return graph_tanh(g, x);
     case GELU: return gelu(g, x);
@@ -831,11 +843,14 @@ void arch_build(const struct arch *a, struct graph *g, struct arch_build *b, str
     BUG_IF(!x->batch || !shape_equal(&x->shape, &a->input), "an image [C, H, W] for each example expected");
     for (int i = 0; i < a->count; i++) b->each[i] = graph_each(g, b->param[i]);
     struct builder c = {a, g, b, NULL};
-    b->features = NULL;
+    const struct arch_tensor *bias, *first = arch_first_linear(a, &bias);
+    b->features = b->first_in = b->first_out = NULL;
     for (int i = 0; i < a->elements; i++) {
         c.now = &a->element[i];
         if (c.now->kind == LINEAR && x->shape.rank == 1) b->features = x;
+        struct node *in = x;
         x = build_element(&c, x);
+        if (c.now->kind == RELU && i && a->element[i - 1].kind == LINEAR && &a->param[a->element[i - 1].param] == first) b->first_in = in, b->first_out = x;
     }
     b->logits = x;
     if (!b->features) b->features = x;

@@ -69,7 +69,9 @@ static struct program program = {
     .name = "trainclf", .summary = "train an image classifier", .operands = "", .opts = opts, .count = sizeof opts / sizeof *opts,
     .examples = "fetch synthetic --count 300 | trainclf -i - --arch mlp --epochs 2 -o mlp.st\n"
                 "fetch synthetic --count 300 | trainclf -i - --arch \"flatten | linear 64 | relu | linear 10\" --l2 1e-4 --json\n"
-                "trainclf --import mlp.st --arch mlp --image 1,28,28 -o same.st",
+                "trainclf --import mlp.st --arch mlp --image 1,28,28 -o same.st\n"
+                "fetch synthetic --count 50 | trainclf -i - --arch \"homogeneous 200 | init he,first:1e-3\" --normalise mean-image --l2 1e-3 \\\n"
+                "    --epochs 100 --settle lbfgs:100 -o rest.st",
     .see_also = "fetch(1), attack(1), report(1), tensor(1), blob(5)",
 };
 
@@ -319,13 +321,22 @@ static bool note_results(struct training *t, json_t *record, struct error *e) {
     return !t->test || out_stopping() || note_metrics(t, "test", t->test, NULL, t->test->count, record, e);
 }
 
+static struct settle_options settling;
+
+// Before any training, so that a mistake costs none.
+static bool check_rest(const struct model *m, const double *weight, struct error *e) {
+    settling = (struct settle_options){.residual = o.settle_to, .lr = o.settle_lr, .l2 = o.l2, .smoothing = o.smoothing, .class_weight = weight,
+                                       .device = o.device};
+    if (!o.settle && !o.stationarity) return true;
+    if (settle_refused(m)) return error_set(e, EXIT_USAGE, "--%s: %s", o.settle ? "settle" : "stationarity", settle_refused(m));
+    return !o.settle || settle_parse(o.settle, &settling.method, &settling.steps, e);
+}
+
 // --settle and --stationarity, once the epochs are over.
 static bool come_to_rest(struct training *t, json_t *record, struct error *e) {
-    struct settle_options s = {.residual = o.settle_to, .lr = o.settle_lr, .l2 = o.l2, .smoothing = o.smoothing,
-                               .class_weight = t->options->class_weight, .device = o.device};
+    struct settle_options s = settling;
     struct stationarity at;
     int64_t steps = 0;
-    if (o.settle && !settle_parse(o.settle, &s.method, &s.steps, e)) return false;
     if (o.settle && !settle_run(t->model, t->data, t->split.train, t->split.trains, &s, &steps, &t->interrupted, t->pool, e)) return false;
     if (t->interrupted) return train_save(t, e);
     if (!settle_measure(t->model, t->data, t->split.train, t->split.trains, &s, &at, t->pool, e)) return false;
@@ -391,7 +402,7 @@ static bool train_model(struct dataset *d, struct dataset *test, struct pool *po
     struct training *t = NULL;
     json_t *is = NULL;
     double *weight = NULL;
-    if (prepare(m, &split, d, test, pool, e) && fill_options(&options, &weight, m, d, &split, e)) {
+    if (prepare(m, &split, d, test, pool, e) && fill_options(&options, &weight, m, d, &split, e) && check_rest(m, weight, e)) {
         options.identity = is = identity(m, d, test);
         t = train_open(m, &options, NULL, d, &split, test, pool, e);
     }

@@ -283,6 +283,13 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ "$(look "$BATS_TEST_TMPDIR/1.st" "record['metrics']['stationarity']['residual_kinks'] < .1 * $before")" = True ]
     [ "$(look "$BATS_TEST_TMPDIR/1.st" '[record["metrics"]["settle"]["steps"] <= 1000, record["config"]["settle"], lineage[-1]["options"]["settle"]]')" = \
         "[True, 'lbfgs:1000', 'lbfgs:1000']" ]
+    # The loss is the one that was trained, of one output and with weights of classes too: it falls, and stays the same loss.
+    for more in "--positive 0,1,2" "--class-weights balanced" "--label-smoothing .1"; do
+        trainclf -q "${ARGS[@]}" $more --stationarity -o "$OUT"
+        before="$(look "$OUT" 'record["metrics"]["stationarity"]["loss"]')"
+        trainclf -q "${ARGS[@]}" $more --settle lbfgs:300 -o "$OUT"
+        [ "$(look "$OUT" "record['metrics']['stationarity']['loss'] < $before and record['metrics']['stationarity']['residual_kinks'] < .2")" = True ]
+    done
     # Which examples it was trained on is there as after any training.
     [ "$(look "$BATS_TEST_TMPDIR/1.st" 'sum(t["assay.keep"])')" = 30 ]
 }

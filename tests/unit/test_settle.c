@@ -93,6 +93,7 @@ static void test_kinks(void **state) {
         {.line = "homogeneous 80", .word = "lbfgs:2000", .examples = 20},
         {.line = "flatten | linear 80 nobias | relu | linear 3", .word = "lbfgs:2000", .examples = 20},
         {.line = "homogeneous 80", .word = "lbfgs:2000", .examples = 60},
+        {.line = "homogeneous 80", .word = "lbfgs:2000", .examples = 20, .normalise = "scalar"},
     };
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         struct outcome o = run(&settings[i]);

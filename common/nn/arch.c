@@ -25,7 +25,7 @@ static const struct keyword {
 } keywords[] = {
     {"conv", CONV, true, "conv OUT K [s N] [p N|same] [nobias]"},
     {"deconv", DECONV, true, "deconv OUT K [s N] [p N] [nobias]"},
-    {"linear", LINEAR, true, "linear OUT [nobias]"},
+    {"linear", LINEAR, true, "linear OUT [nobias] [fixed]"},
     {"maxpool", MAXPOOL, true, "maxpool K"},
     {"avgpool", AVGPOOL, true, "avgpool K"},
     {"dropout", DROPOUT, true, "dropout P"},
@@ -306,6 +306,10 @@ static bool read_linear(struct reader *r) {
     if (!wants_rank(r, 1, 2, "a vector or tokens (write flatten before it)") || !take_int(r, "OUT", 1, WIDTH_MAX, &out)) return false;
     l->bias = !accept(r, "nobias");
     add_linear(r, "", in, out, l->bias);
+    if (accept(r, "fixed")) {
+        r->a->fixed = true;
+        for (int i = l->param; i < r->a->count; i++) r->a->param[i].fixed = true;
+    }
     r->shape.dim[r->shape.rank - 1] = out;
     return true;
 }
@@ -592,6 +596,16 @@ void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state) 
         for (int64_t j = 0; j < a->state[i].count; j++) state[a->state[i].offset + j] = (float)a->state[i].spread;
 }
 
+const struct arch_tensor *arch_first_linear(const struct arch *a, const struct arch_tensor **bias) {
+    int i = 0;
+    while (i < a->elements && a->element[i].kind == FLATTEN) i++;
+    *bias = NULL;
+    if (!i || i == a->elements || a->element[i].kind != LINEAR) return NULL;
+    const struct arch_tensor *weight = a->param + a->element[i].param;
+    if (a->element[i].bias) *bias = weight + 1;
+    return weight;
+}
+
 const struct arch_tensor *arch_param_at(const struct arch *a, int64_t i) {
     int at = 0;
     while (at + 1 < a->count && a->param[at + 1].offset <= i) at++;
@@ -788,6 +802,18 @@ static struct node *convolution(struct builder *c, struct node *x) {
     return l->bias ? graph_add(c->g, y, per_channel(c->g, param(c, 1), y->shape)) : y;
 }
 
+// The smooth form is relu(x) + log(1 + exp(-k |x|)) / k: no exponential overflows.
+static struct node *rectify(struct builder *c, struct node *x) {
+    struct graph *g = c->g;
+    struct node *relu = graph_relu(g, x);
+    if (!c->b->sharpness) return relu;
+    struct shape ones = {.rank = x->shape.rank};
+    for (int i = 0; i < ones.rank; i++) ones.dim[i] = 1;
+    struct node *k = graph_broadcast(g, graph_reshape(g, graph_each(g, c->b->sharpness), ones), x->shape);
+    struct node *size = graph_add(g, relu, graph_relu(g, graph_neg(g, x)));
+    return graph_add(g, relu, graph_div(g, graph_log(g, graph_shift(g, graph_exp(g, graph_neg(g, graph_mul(g, k, size))), 1)), k));
+}
+
 static struct node *build_element(struct builder *c, struct node *x) {
     struct graph *g = c->g;
     const struct arch_element *l = c->now;
@@ -798,9 +824,9 @@ static struct node *build_element(struct builder *c, struct node *x) {
     case AVGPOOL: return average_pool(g, x, l->k, l->out);
     case DROPOUT: return dropout(c, x, l->p, x->shape, "");
     case DROPOUT2D: return dropout(c, x, l->p, (struct shape){3, {x->shape.dim[0], 1, 1}}, "");
-    case RELU: return graph_relu(g, x);
+    case RELU: return rectify(c, x);
     // a x + (1 - a) relu(x): the slope at 0 is a, as in PyTorch.
-    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, graph_relu(g, x), 1 - l->p));
+    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, rectify(c, x), 1 - l->p));
     case SOFTRELU: return graph_soft_relu(g, x, l->p);
     case TANH: return graph_tanh(g, x);
     case GELU: return gelu(g, x);
@@ -842,11 +868,14 @@ void arch_build(const struct arch *a, struct graph *g, struct arch_build *b, str
     BUG_IF(!x->batch || !shape_equal(&x->shape, &a->input), "an image [C, H, W] for each example expected");
     for (int i = 0; i < a->count; i++) b->each[i] = graph_each(g, b->param[i]);
     struct builder c = {a, g, b, NULL};
-    b->features = NULL;
+    const struct arch_tensor *bias, *first = arch_first_linear(a, &bias);
+    b->features = b->first_in = b->first_out = NULL;
     for (int i = 0; i < a->elements; i++) {
         c.now = &a->element[i];
         if (c.now->kind == LINEAR && x->shape.rank == 1) b->features = x;
+        struct node *in = x;
         x = build_element(&c, x);
+        if (c.now->kind == RELU && i && a->element[i - 1].kind == LINEAR && &a->param[a->element[i - 1].param] == first) b->first_in = in, b->first_out = x;
     }
     b->logits = x;
     if (!b->features) b->features = x;

@@ -25,6 +25,7 @@ struct arch_tensor {
     struct shape shape;    // as stored
     int64_t offset, count; // floats, in the flat array
     int element;           // position in the line
+    bool fixed;            // stays as it was drawn: no update, no decay (a classifier's fixed last layer: Hoffer et al. 2018)
     int draw;              // private: how it starts
     double spread;         // private: bound or standard deviation of its start
 };
@@ -41,6 +42,7 @@ struct arch {
     struct arch_tensor *state;  // running_mean, running_var of every batch norm
     int64_t state_size;
     bool drops;                 // has dropout: a training graph needs the key
+    bool fixed;                 // some parameter is
     bool batch_norm;            // a training graph needs the number of examples
     bool homogeneous;           // (leaky) ReLU and max pooling only, no bias but in the first layer
     int elements;
@@ -62,6 +64,10 @@ void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state);
 // The parameter that holds position i of the flat array (gaps count to the one before), for messages.
 const struct arch_tensor *arch_param_at(const struct arch *a, int64_t i);
 
+// The first layer's weight [out, C H W] and bias (NULL where it has none) where that layer is linear in the whole image
+// and sees it as it is: `flatten | linear ...`. NULL for any other network.
+const struct arch_tensor *arch_first_linear(const struct arch *a, const struct arch_tensor **bias);
+
 // ---- the graph
 
 struct arch_build {
@@ -72,11 +78,14 @@ struct arch_build {
     // Whole nodes, one per parameter and state; arch_inputs makes them inputs of the tensors' names.
     struct node **param;
     struct node **state;
+    struct node *sharpness;  // whole [1], or NULL: relu x is log(1 + exp(sharpness x)) / sharpness, its smooth form
     // Results of arch_build:
     struct node **each;      // graph_each(param[i]): derivatives with respect to it are per example
     struct node **new_state; // training with batch norm: whole, what replaces state[i]
     struct node *features;   // input of the last linear element: [in]
     struct node *logits;     // [outputs]
+    // Input and output [width] of a relu right behind arch_first_linear, or NULL.
+    struct node *first_in, *first_out;
 };
 
 // Takes the four arrays from the arena and makes param and state inputs of the graph, named

@@ -541,7 +541,7 @@ struct arch *arch_parse(const char *text, struct shape input, int outputs, struc
     a->input = input;
     a->outputs = outputs;
     BUG_IF(input.rank != 3, "an image has three dimensions");
-    BUG_IF(outputs < 1, "%d outputs", outputs);
+    BUG_IF(outputs < 0, "%d outputs", outputs);
     struct reader r = {.a = a, .e = e, .shape = input};
     bool image = true;
     for (int i = 0; i < 3; i++) image = image && input.dim[i] >= 1 && input.dim[i] <= SIDE_MAX;
@@ -554,7 +554,8 @@ struct arch *arch_parse(const char *text, struct shape input, int outputs, struc
         split(&r, preset ? preset : text);
         fine = read_line(&r);
     }
-    if (fine && !(r.shape.rank == 1 && r.shape.dim[0] == outputs)) {
+    a->output = r.shape;
+    if (fine && outputs && !(r.shape.rank == 1 && r.shape.dim[0] == outputs)) {
         r.at = r.first;
         fine = refuse(&r, "the network ends with %s where [%d] is needed, one number for each class", shape_text(&r.shape, shape), outputs);
     }
@@ -767,6 +768,10 @@ static struct node *convolution(struct builder *c, struct node *x) {
     return l->bias ? graph_add(c->g, y, per_channel(c->g, param(c, 1), y->shape)) : y;
 }
 
+static struct node *relu(const struct builder *c, struct node *x) {
+    return c->b->soft > 0 ? graph_soft_relu(c->g, x, c->b->soft) : graph_relu(c->g, x);
+}
+
 static struct node *build_element(struct builder *c, struct node *x) {
     struct graph *g = c->g;
     const struct arch_element *l = c->now;
@@ -777,9 +782,9 @@ static struct node *build_element(struct builder *c, struct node *x) {
     case AVGPOOL: return average_pool(g, x, l->k, l->out);
     case DROPOUT: return dropout(c, x, l->p, x->shape, "");
     case DROPOUT2D: return dropout(c, x, l->p, (struct shape){3, {x->shape.dim[0], 1, 1}}, "");
-    case RELU: return graph_relu(g, x);
+    case RELU: return relu(c, x);
     // a x + (1 - a) relu(x): the slope at 0 is a, as in PyTorch.
-    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, graph_relu(g, x), 1 - l->p));
+    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, relu(c, x), 1 - l->p));
     case SOFTRELU: return graph_soft_relu(g, x, l->p);
     case TANH: return graph_tanh(g, x);
     case GELU: return gelu(g, x);

@@ -32,7 +32,8 @@ struct arch_tensor {
 struct arch {
     char *line;                 // canonical: presets written out, one space between words
     struct shape input;         // [C, H, W]
-    int outputs;                // of the last element: the number of classes, or 1 for a binary network
+    int outputs;                // of the last element: the number of classes, or 1 for a binary network; 0: any shape
+    struct shape output;        // of the last element
     int count;                  // parameters
     struct arch_tensor *param;
     int64_t size;               // floats of the flat array of parameters, gaps included
@@ -49,7 +50,7 @@ struct arch {
 };
 
 // Parses and checks `text`, a preset's name or a line, for images of shape `input`. `outputs` is what the
-// last element must give; a preset's last element gives just that. Errors (EXIT_USAGE) name the place:
+// last element must give; a preset's last element gives just that; 0 takes whatever the line ends with. Errors (EXIT_USAGE) name the place:
 // architecture, column 17, "linear x": ...
 struct arch *arch_parse(const char *text, struct shape input, int outputs, struct error *e);
 void arch_free(struct arch *a);
@@ -69,6 +70,7 @@ struct arch_build {
     uint64_t seed;         // of the dropout streams "train/dropoutI"
     struct node *key;      // training with dropout: index [3] = example, step, restart (batch)
     struct node *count;    // training with batch norm: [1], the number of examples (whole)
+    double soft;           // relu, leaky: derivative sigmoid(soft x) instead of a step, so that gradients have gradients; 0: a step
     // Whole nodes, one per parameter and state; arch_inputs makes them inputs of the tensors' names.
     struct node **param;
     struct node **state;

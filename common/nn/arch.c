@@ -777,6 +777,16 @@ static struct node *convolution(struct builder *c, struct node *x) {
     return l->bias ? graph_add(c->g, y, per_channel(c->g, param(c, 1), y->shape)) : y;
 }
 
+// soft_relu(s x) / s is relu(x), and its declared derivative is sigmoid(s x).
+static struct node *relu(const struct builder *c, struct node *x) {
+    struct node *s = c->b->sharpness;
+    if (!s) return graph_relu(c->g, x);
+    struct shape ones = x->shape;
+    for (int i = 0; i < ones.rank; i++) ones.dim[i] = 1;
+    s = graph_broadcast(c->g, graph_reshape(c->g, graph_each(c->g, s), ones), x->shape);
+    return graph_div(c->g, graph_soft_relu(c->g, graph_mul(c->g, x, s), 1), s);
+}
+
 static struct node *build_element(struct builder *c, struct node *x) {
     struct graph *g = c->g;
     const struct arch_element *l = c->now;
@@ -787,9 +797,9 @@ static struct node *build_element(struct builder *c, struct node *x) {
     case AVGPOOL: return average_pool(g, x, l->k, l->out);
     case DROPOUT: return dropout(c, x, l->p, x->shape, "");
     case DROPOUT2D: return dropout(c, x, l->p, (struct shape){3, {x->shape.dim[0], 1, 1}}, "");
-    case RELU: return graph_relu(g, x);
+    case RELU: return relu(c, x);
     // a x + (1 - a) relu(x): the slope at 0 is a, as in PyTorch.
-    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, graph_relu(g, x), 1 - l->p));
+    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, relu(c, x), 1 - l->p));
     case SOFTRELU: return graph_soft_relu(g, x, l->p);
     case TANH: return graph_tanh(g, x);
     case GELU: return gelu(g, x);

@@ -73,6 +73,7 @@ struct arch_build {
     uint64_t seed;         // of the dropout streams "train/dropoutI"
     struct node *key;      // training with dropout: index [3] = example, step, restart (batch)
     struct node *count;    // training with batch norm: [1], the number of examples (whole)
+    struct node *sharpness;  // relu, leaky: whole [1] s, and the derivative is sigmoid(s x) instead of a step; NULL: a step
     // Whole nodes, one per parameter and state; arch_inputs makes them inputs of the tensors' names.
     struct node **param;
     struct node **state;

@@ -202,7 +202,7 @@ static void build_step(struct generator_run *r) {
     r->key = t->net[EMBEDDING].key;
     r->a = graph_input(g, "a", true, shape_of(1, 1));
     r->ramp = graph_input(g, "ramp", false, shape_of(1, 1));
-    t->classifier.arch.soft = r->o.sharpness;
+    if (r->o.sharpness > 0) t->classifier.arch.sharpness = graph_fill(g, r->o.sharpness, shape_of(1, 1));
     r->loss = (struct inversion_loss){.weight = r->o.weight, .batch = r->o.batch, .smoothing = r->o.smoothing, .noise = r->o.noise,
                                       .stream = rng_stream(r->o.seed, "generator/perturb"), .x = t->image, .y = t->y, .key = r->key, .a = r->a,
                                       .ramp = r->ramp};

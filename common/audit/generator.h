@@ -24,7 +24,7 @@ struct generator_options {
     int64_t width;              // channels after the first transposed convolution; the others are multiples
     double lr, multiplier_lr;   // Adam's
     double noise, smoothing;    // inversion_loss.h
-    double sharpness;           // of the classifier's ReLUs under a derivative (arch_build.soft); 0: a step
+    double sharpness;           // of the classifier's ReLUs under a derivative (arch_build.sharpness); 0: a step
     int64_t ramp;               // steps until eta1 has its whole weight, from 0 up in a line
     const char *line[3];        // other networks for embedding [K, 1, 1], first half and second half; NULL: the ones above
     const json_t *identity;     // what must be equal for a run to be resumed (config of the checkpoint)

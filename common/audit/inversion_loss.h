@@ -15,7 +15,7 @@
 //     eta4                |theta - sum_i a_i^2 grad_theta m_i|^2: stationarity (Lyu & Li 2020; Haim et al. 2022)
 //
 // theta is every parameter of the classifier. eta3 and eta4 are functions of gradients: where the classifier has ReLUs,
-// arch_build.soft > 0 gives their second derivative more than zero.
+// arch_build.sharpness gives their second derivative more than zero.
 #ifndef ASSAY_AUDIT_INVERSION_LOSS_H
 #define ASSAY_AUDIT_INVERSION_LOSS_H
 
@@ -49,7 +49,7 @@ struct inversion_loss {
     struct node *total;
     struct node *logits;      // batch [classes], of x
 };
-// n: as for model_build; set n->arch.soft before. At least one weight is positive; gamma needs two images.
+// n: as for model_build; set n->arch.sharpness before. At least one weight is positive; gamma needs two images.
 void inversion_loss_build(const struct model *m, struct graph *g, struct arena *arena, struct model_nodes *n, struct inversion_loss *l);
 
 #endif

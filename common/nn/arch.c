@@ -593,6 +593,16 @@ void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state) 
         for (int64_t j = 0; j < a->state[i].count; j++) state[a->state[i].offset + j] = (float)a->state[i].spread;
 }
 
+const struct arch_tensor *arch_first_linear(const struct arch *a, const struct arch_tensor **bias) {
+    int i = 0;
+    while (i < a->elements && a->element[i].kind == FLATTEN) i++;
+    *bias = NULL;
+    if (!i || i == a->elements || a->element[i].kind != LINEAR) return NULL;
+    const struct arch_tensor *weight = a->param + a->element[i].param;
+    if (a->element[i].bias) *bias = weight + 1;
+    return weight;
+}
+
 const struct arch_tensor *arch_param_at(const struct arch *a, int64_t i) {
     int at = 0;
     while (at + 1 < a->count && a->param[at + 1].offset <= i) at++;
@@ -768,8 +778,14 @@ static struct node *convolution(struct builder *c, struct node *x) {
     return l->bias ? graph_add(c->g, y, per_channel(c->g, param(c, 1), y->shape)) : y;
 }
 
+// soft_relu(s x) / s is relu(x), and its declared derivative is sigmoid(s x).
 static struct node *relu(const struct builder *c, struct node *x) {
-    return c->b->soft > 0 ? graph_soft_relu(c->g, x, c->b->soft) : graph_relu(c->g, x);
+    struct node *s = c->b->sharpness;
+    if (!s) return graph_relu(c->g, x);
+    struct shape ones = x->shape;
+    for (int i = 0; i < ones.rank; i++) ones.dim[i] = 1;
+    s = graph_broadcast(c->g, graph_reshape(c->g, graph_each(c->g, s), ones), x->shape);
+    return graph_div(c->g, graph_soft_relu(c->g, graph_mul(c->g, x, s), 1), s);
 }
 
 static struct node *build_element(struct builder *c, struct node *x) {

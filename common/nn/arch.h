@@ -63,6 +63,10 @@ void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state);
 // The parameter that holds position i of the flat array (gaps count to the one before), for messages.
 const struct arch_tensor *arch_param_at(const struct arch *a, int64_t i);
 
+// The first layer's weight [out, C H W] and bias (NULL where it has none) where that layer is linear in the whole image
+// and sees it as it is: `flatten | linear ...`. NULL for any other network.
+const struct arch_tensor *arch_first_linear(const struct arch *a, const struct arch_tensor **bias);
+
 // ---- the graph
 
 struct arch_build {
@@ -70,7 +74,7 @@ struct arch_build {
     uint64_t seed;         // of the dropout streams "train/dropoutI"
     struct node *key;      // training with dropout: index [3] = example, step, restart (batch)
     struct node *count;    // training with batch norm: [1], the number of examples (whole)
-    double soft;           // relu, leaky: derivative sigmoid(soft x) instead of a step, so that gradients have gradients; 0: a step
+    struct node *sharpness;  // relu, leaky: whole [1] s, and the derivative is sigmoid(s x) instead of a step; NULL: a step
     // Whole nodes, one per parameter and state; arch_inputs makes them inputs of the tensors' names.
     struct node **param;
     struct node **state;

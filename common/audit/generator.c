@@ -8,10 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../base/arena.h"
-#include "../base/msg.h"
 #include "../base/out.h"
 #include "../engine/grad.h"
 #include "../io/record.h"
@@ -392,21 +390,17 @@ static bool train_step(struct generator *t, struct error *e) {
     return true;
 }
 
-bool generator_train(struct generator *t, struct error *e) {
+bool generator_train(struct generator *t, int64_t to, struct error *e) {
     struct generator_run *r = t->run;
-    struct progress progress;
-    progress_open(&progress, "steps", (long)r->o.steps);
-    bool fine = true;
-    while (fine && t->step < r->o.steps && !(t->interrupted = out_stopping())) {
+    if (to > r->o.steps) to = r->o.steps;
+    while (t->step < to && !(t->interrupted = out_stopping())) {
         bind_weights(r, &r->train);
-        fine = train_step(t, e);
-        if (!fine) break;
+        if (!train_step(t, e)) return false;
         char text[64];
         snprintf(text, sizeof text, "loss %.4g", *r->total);
-        progress_step(&progress, (long)t->step, text);
+        if (t->progress) progress_step(t->progress, (long)t->step, text);
     }
-    progress_close(&progress);
-    return fine;
+    return true;
 }
 
 // ---- sampling

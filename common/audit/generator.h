@@ -12,6 +12,7 @@
 #ifndef ASSAY_AUDIT_GENERATOR_H
 #define ASSAY_AUDIT_GENERATOR_H
 
+#include "../base/msg.h"
 #include "../nn/optim.h"
 #include "candidates.h"
 #include "inversion_loss.h"
@@ -40,6 +41,7 @@ struct generator {
     double *history;   // [GENERATOR_COLUMNS][steps]; NaN for terms without weight and steps not done
     int64_t parameters;  // of the generator, numbers a user would count
     bool interrupted;  // by SIGINT or SIGTERM
+    struct progress *progress;  // NULL, or drawn
     struct generator_run *run;  // private
 };
 
@@ -48,8 +50,9 @@ struct generator *generator_open(const struct model *m, const struct generator_o
 void generator_free(struct generator *r);
 const struct plan *generator_plan(const struct generator *r);
 
-// Trains up to `steps`. A loss that is not finite stops it (EXIT_INPUT), naming step and term.
-bool generator_train(struct generator *r, struct error *e);
+// Trains until step `to` (no further than `steps`), or until out_stopping(). A loss that is not finite stops it (EXIT_INPUT),
+// naming step and term.
+bool generator_train(struct generator *r, int64_t to, struct error *e);
 void generator_profile(struct generator *r, double seconds[PARTS]);  // as exec_profile
 
 // Images of the generator in evaluation mode, `each` a class, ranked by the model's probability of the class.

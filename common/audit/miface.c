@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "../base/arena.h"
-#include "../base/msg.h"
 #include "slope.h"
 
 struct miface_options miface_defaults(void) {
@@ -104,15 +103,12 @@ bool miface_run(const struct model *m, const struct miface_options *o, struct po
     w.logits = memory_take((size_t)(n * m->classes + 1) * sizeof *w.logits);
     w.scratch = memory_take((size_t)(c->shape.dim[1] + c->shape.dim[2]) * sizeof *w.scratch);
     draw_starts(&w);
-    struct progress progress;
-    progress_open(&progress, "steps", (long)o->steps);
     bool fine = true;
     for (int64_t step = 0; fine && step <= o->steps && w.count; step++) {
         out->steps += step < o->steps ? w.count : 0;
         fine = one_step(&w, step, e);
-        progress_step(&progress, (long)step, NULL);
+        if (o->progress) progress_step(o->progress, (long)step, NULL);
     }
-    progress_close(&progress);
     slope_free(w.slope);
     free(w.active), free(w.since), free(w.y), free(w.x), free(w.rows), free(w.gradient), free(w.logits), free(w.scratch);
     if (!fine) {

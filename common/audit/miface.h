@@ -10,6 +10,7 @@
 #ifndef ASSAY_AUDIT_MIFACE_H
 #define ASSAY_AUDIT_MIFACE_H
 
+#include "../base/msg.h"
 #include "candidates.h"
 
 struct miface_options {
@@ -19,6 +20,7 @@ struct miface_options {
     int64_t steps, patience;
     int64_t smooth_every;  // 0: never
     double step, enough, spread;
+    struct progress *progress;  // NULL, or drawn
 };
 // 10 a class, 500 steps of length .5, patience 100, smoothed every 10, enough .99999, spread 1.
 struct miface_options miface_defaults(void);

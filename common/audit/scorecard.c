@@ -1,6 +1,7 @@
 // scorecard.c: blocks of control, the matching of candidates with members and with each block, and what follows.
 #include "scorecard.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -107,7 +108,7 @@ static bool check_members(struct scorecard *s, unsigned char *drop, struct error
     bool by_place = false;
     s->excluded = find_members(s->truth, s->control, drop, &member, &image, &by_place);
     if (!s->excluded || s->o.exclude) return true;
-    return error_set(e, EXIT_INPUT, "%s: image %lld is image %lld of %s, %s; %lld of %lld control images are members", s->control->name,
+    return error_set(e, EXIT_INPUT, "%s: image %lld is image %lld of %s, %s; %lld of %lld control images are members (--exclude leaves them out)", s->control->name,
                      (long long)image, (long long)member, s->truth->name, by_place ? "by its position in their source" : "pixel for pixel",
                      (long long)s->excluded, (long long)s->control->count);
 }
@@ -279,6 +280,20 @@ static void take_twins(struct scorecard *s) {
     free(t.members.packed);
 }
 
+static void take_positions(struct scorecard *s) {
+    s->index = memory_take((size_t)s->n * sizeof *s->index);
+    s->position = memory_take((size_t)(s->o.blocks * s->n) * sizeof *s->position);
+    s->twin_index = memory_take((size_t)(2 * s->twins + 1) * sizeof *s->twin_index);
+    s->twin_ncc = memory_take((size_t)(s->twins + 1) * sizeof *s->twin_ncc);
+    for (int64_t i = 0; i < s->n; i++) s->index[i] = images_position(s->truth, i);
+    for (int64_t i = 0; i < s->o.blocks * s->n; i++) s->position[i] = images_position(s->control, s->image[i]);
+    for (int64_t i = 0; i < s->twins; i++) {
+        s->twin_index[2 * i] = images_position(s->truth, s->twin[i].member);
+        s->twin_index[2 * i + 1] = images_position(s->control, s->twin[i].control);
+        s->twin_ncc[i] = s->twin[i].ncc;
+    }
+}
+
 struct scorecard *scorecard_open(const struct images *truth, const struct images *control, const struct scorecard_options *o,
                                  struct pool *pool, struct error *e) {
     const struct images *set[2] = {truth, control};
@@ -299,6 +314,7 @@ struct scorecard *scorecard_open(const struct images *truth, const struct images
     free(drop);
     if (fine) {
         take_twins(s);
+        take_positions(s);
         return s;
     }
     scorecard_free(s);
@@ -310,6 +326,10 @@ void scorecard_free(struct scorecard *s) {
     free(s->image);
     free(s->spare);
     free(s->twin);
+    free(s->index);
+    free(s->position);
+    free(s->twin_index);
+    free(s->twin_ncc);
     free(s);
 }
 
@@ -491,6 +511,71 @@ struct images *scorecard_baseline(const struct scorecard *s, const char *name, i
     return made;
 }
 
+// ---- what is written
+
+static void add_scores(const struct scorecard *s, const struct scorecard_match *m, const char *prefix, struct blob *b) {
+    char name[160];
+    snprintf(name, sizeof name, "%struth.ncc", prefix);
+    blob_add(b, name, F32, 1, &s->n, m->ncc);
+    snprintf(name, sizeof name, "%scontrol.ncc", prefix);
+    blob_add(b, name, F32, 2, (int64_t[]){s->o.blocks, s->n}, m->ncc + s->n);
+}
+
+void scorecard_save_baseline(const struct scorecard *s, const struct scorecard_match *m, const char *name, struct blob *b) {
+    char prefix[128];
+    snprintf(prefix, sizeof prefix, "baseline.%s.", name);
+    add_scores(s, m, prefix, b);
+}
+
+void scorecard_save_tensors(const struct scorecard *s, const struct scorecard_match *m, struct blob *b) {
+    const int64_t blocks[2] = {s->o.blocks, s->n};
+    blob_add(b, "index", I64, 1, &s->n, s->index);
+    blob_add(b, "y", I64, 1, &s->n, s->truth->y);
+    blob_add(b, "control.index", I64, 2, blocks, s->position);
+    add_scores(s, m, "", b);
+    blob_add(b, "truth.candidate", I64, 1, &s->n, m->candidate);
+    blob_add(b, "control.candidate", I64, 2, blocks, m->candidate + s->n);
+    blob_add(b, "candidate.member", I64, 1, &m->candidates, m->member);
+    blob_add(b, "candidate.ncc", F32, 1, &m->candidates, m->member_ncc);
+    blob_add(b, "candidate.control", I64, 1, &m->candidates, m->held_out);
+    blob_add(b, "candidate.control_ncc", F32, 1, &m->candidates, m->held_out_ncc);
+    blob_add(b, "twin.index", I64, 2, (int64_t[]){s->twins, 2}, s->twin_index);
+    blob_add(b, "twin.ncc", F32, 1, &s->twins, s->twin_ncc);
+    if (!m->ssim) return;
+    blob_add(b, "truth.ssim", F64, 1, &s->n, m->ssim);
+    blob_add(b, "truth.psnr", F64, 1, &s->n, m->psnr);
+    blob_add(b, "truth.mse", F64, 1, &s->n, m->mse);
+}
+
+struct scorecard_run scorecard_run(const struct scorecard *s, const struct scorecard_match *m) {
+    return (struct scorecard_run){m->ncc, m->ncc + s->n, s->n, s->o.blocks};
+}
+
+static bool check_scores(const struct blob *b, const struct tensor *t, struct error *e) {
+    const float *x = t->data;
+    for (int64_t i = 0; i < tensor_count(t); i++)
+        if (!(x[i] >= -1 && x[i] <= 1)) return blob_refuse(b, e, "tensor %s: correlations in [-1, 1] expected, %g found", t->name, (double)x[i]);
+    return true;
+}
+
+bool scorecard_run_of(const struct blob *b, const char *baseline, struct scorecard_run *out, struct error *e) {
+    char name[2][160];
+    for (int i = 0; i < 2; i++)
+        snprintf(name[i], sizeof name[i], "%s%s%s%s", baseline ? "baseline." : "", baseline ? baseline : "", baseline ? "." : "",
+                 i ? "control.ncc" : "truth.ncc");
+    if (baseline && !blob_find(b, name[0])) return false;
+    const struct tensor *truth = blob_need(b, name[0], e), *control = truth ? blob_need(b, name[1], e) : NULL;
+    if (!control) return error_prefix(e, "%s: not the score of a reconstruction", b->source);
+    char shape[128];
+    if (truth->dtype != F32 || truth->rank != 1 || truth->dim[0] < 1)
+        return blob_refuse(b, e, "tensor %s: F32 [N] expected, %s %s found", name[0], dtype_name(truth->dtype), tensor_shape_text(truth, shape));
+    if (control->dtype != F32 || control->rank != 2 || control->dim[0] < 1 || control->dim[0] > INT_MAX || control->dim[1] != truth->dim[0])
+        return blob_refuse(b, e, "tensor %s: F32 [blocks, %lld] expected, %s %s found", name[1], (long long)truth->dim[0],
+                           dtype_name(control->dtype), tensor_shape_text(control, shape));
+    *out = (struct scorecard_run){truth->data, control->data, truth->dim[0], (int)control->dim[0]};
+    return check_scores(b, truth, e) && check_scores(b, control, e);
+}
+
 // ---- numbers
 
 static int ascending_floats(const void *a, const void *b) {
@@ -639,4 +724,38 @@ bool scorecard_judge(const struct scorecard *s, const struct scorecard_match *m,
     free(g.nearest);
     images_free(marked);
     return true;
+}
+
+// ---- a wall
+
+struct scorecard_wall scorecard_wall(const struct scorecard *s, const struct scorecard_match *m, const struct images *candidates,
+                                     const unsigned char *verdict, int64_t count) {
+    struct scorecard_wall w = {.count = count < m->candidates ? count : m->candidates};
+    int64_t size = s->truth->size;
+    w.x = memory_take((size_t)(w.count * 3 * size + 1) * sizeof *w.x);
+    w.ncc = memory_take((size_t)(w.count * 2 + 1) * sizeof *w.ncc);
+    w.mark = memory_zero((size_t)w.count + 1);
+    for (int64_t j = 0; j < w.count; j++) {
+        images_row(s->truth, m->member[j], w.x + 3 * j * size);
+        images_row(candidates, j, w.x + (3 * j + 1) * size);
+        images_row(s->control, m->held_out[j], w.x + (3 * j + 2) * size);
+        w.ncc[2 * j] = m->member_ncc[j];
+        w.ncc[2 * j + 1] = m->held_out_ncc[j];
+        if (candidates->certified && candidates->certified[j]) w.mark[j] = verdict && verdict[j] ? 2 : 1;
+    }
+    return w;
+}
+
+void scorecard_wall_free(struct scorecard_wall *w) {
+    free(w->x);
+    free(w->ncc);
+    free(w->mark);
+    *w = (struct scorecard_wall){0};
+}
+
+void scorecard_save_wall(const struct scorecard *s, const struct scorecard_wall *w, struct blob *b) {
+    const struct images *t = s->truth;
+    blob_add(b, "wall.x", F32, 5, (int64_t[]){w->count, 3, t->channels, t->height, t->width}, w->x);
+    blob_add(b, "wall.ncc", F32, 2, (int64_t[]){w->count, 2}, w->ncc);
+    blob_add(b, "wall.mark", U8, 1, &w->count, w->mark);
 }

@@ -17,7 +17,7 @@
 
 static struct {
     const char *output, *method, *device, *fail_if, *preset, *checkpoint, *resume;
-    double weight[INVERSION_TERMS], lr, multiplier_lr, noise, smoothing, sharpness, step, enough;
+    double weight[INVERSION_TERMS], lr, multiplier_lr, noise, smoothing, sharpness, margin, step, enough;
     int64_t count, steps, batch, width, ramp, patience, smooth_every, every, threads;
     uint64_t seed;
     bool json, profile, explain;
@@ -49,6 +49,7 @@ static struct opt opts[] = {
     {"noise", 0, OPT_REAL, &o.noise, "R", "how far a pixel of the perturbed image moves", NULL, 0, 10, false},
     {"smoothing", 0, OPT_REAL, &o.smoothing, "R", "share of the target spread over all classes", NULL, 0, .999, false},
     {"sharpness", 0, OPT_REAL, &o.sharpness, "R", "a ReLU's derivative is sigmoid(R x); 0: a step", NULL, 0, 1e6, false},
+    {"margin", 0, OPT_REAL, &o.margin, "R", "assumed of the images, for the scale of the multipliers; 0: no scale", NULL, 0, 1e6, false},
     {"ramp", 0, OPT_INT, &o.ramp, "N", "steps until eta1 has its whole weight; -1: half of all", NULL, -1, 1e7, false},
     {"step", 0, OPT_REAL, &o.step, "R", "length of a step of miface", NULL, 1e-9, 1e6, false},
     {"patience", 0, OPT_INT, &o.patience, "N", "miface: steps without a surer image before it is left", NULL, 1, 1e7, false},
@@ -131,6 +132,7 @@ static struct generator_options generator_settings(const struct work *w) {
     g.noise = o.noise;
     g.smoothing = o.smoothing;
     g.sharpness = o.sharpness;
+    g.margin = o.margin;
     g.ramp = o.ramp < 0 ? g.steps / 2 : o.ramp;
     json_t *c = w->config, *weights = json_object();
     for (int i = 0; i < INVERSION_TERMS; i++) real(weights, inversion_term_name[i], g.weight.of[i]);
@@ -143,6 +145,7 @@ static struct generator_options generator_settings(const struct work *w) {
     real(c, "noise", g.noise);
     real(c, "smoothing", g.smoothing);
     real(c, "sharpness", g.sharpness);
+    real(c, "margin", g.margin);
     whole(c, "ramp", g.ramp);
     json_object_set_new(c, "seed", record_seed(o.seed));
     g.identity = c;
@@ -262,7 +265,7 @@ static const struct method {
     const char *options;                        // that only it has, with spaces around each
 } methods[] = {
     {"generator", check_generator, run_generator, " preset alpha alpha-prime beta beta-prime gamma delta eta1 eta2 eta3 eta4 batch width lr multiplier-lr "
-                                                  "noise smoothing sharpness ramp checkpoint every resume profile explain "},
+                                                  "noise smoothing sharpness margin ramp checkpoint every resume profile explain "},
     {"miface", NULL, run_miface, " step patience enough smooth-every "},
     {"rows", NULL, run_rows, " "},
 };

@@ -193,6 +193,16 @@ static void bind_weights(const struct generator_run *r, struct machine *t) {
 
 // ---- the graph of a step
 
+// The mean of a^2 = U + .01 at the start is .51.
+static double multiplier_scale(const struct generator_run *r) {
+    const struct arch *a = r->m->arch;
+    double squares = 0, degree = 0;
+    if (!(r->o.margin > 0)) return 1;
+    for (int64_t i = 0; i < a->size; i++) squares += (double)r->m->theta[i] * r->m->theta[i];
+    for (int i = 0; i < a->count; i++) degree += a->param[i].shape.rank > 1;
+    return squares > 0 && degree > 0 ? squares / (degree * r->o.margin * .51 * (double)r->o.batch) : 1;
+}
+
 static void build_step(struct generator_run *r) {
     struct machine *t = &r->train;
     build_generator(r, t, true, NULL);
@@ -202,7 +212,7 @@ static void build_step(struct generator_run *r) {
     r->ramp = graph_input(g, "ramp", false, shape_of(1, 1));
     if (r->o.sharpness > 0) t->classifier.arch.sharpness = graph_fill(g, r->o.sharpness, shape_of(1, 1));
     r->loss = (struct inversion_loss){.weight = r->o.weight, .batch = r->o.batch, .smoothing = r->o.smoothing, .noise = r->o.noise,
-                                      .stream = rng_stream(r->o.seed, "generator/perturb"), .x = t->image, .y = t->y, .key = r->key, .a = r->a,
+                                      .scale = multiplier_scale(r), .stream = rng_stream(r->o.seed, "generator/perturb"), .x = t->image, .y = t->y, .key = r->key, .a = r->a,
                                       .ramp = r->ramp};
     inversion_loss_build(r->m, g, &t->arena, &t->classifier, &r->loss);
 
@@ -368,10 +378,13 @@ static bool train_step(struct generator *t, struct error *e) {
     }
     *r->ramp_now = r->o.ramp > 0 && t->step < r->o.ramp ? (float)((double)t->step / (double)r->o.ramp) : 1;
     if (!machine_run(&r->train, b, e)) return false;
-    // Terms that are one node (alpha without smoothing is beta) were written once, to the last of them.
+    // Terms that are one node (alpha without smoothing is beta; the only term, of weight 1, is the sum) were written once, to
+    // the last of them.
     for (int i = INVERSION_TERMS - 1; i >= 0; i--)
         for (int j = i + 1; r->loss.term[i] && j < INVERSION_TERMS; j++)
             if (r->loss.term[j] == r->loss.term[i]) r->term[i] = r->term[j];
+    for (int i = 0; i < INVERSION_TERMS; i++)
+        if (r->loss.term[i] == r->loss.total) r->term[i] = *r->total;
     if (!finite_step(t, e)) return false;
     for (int64_t i = 0; i < b; i++) right += evaluation_class(r->logits + i * classes, (int)classes) == r->y[i];
     for (int i = 0; i < INVERSION_TERMS; i++)

@@ -4,7 +4,7 @@
 // z (`latent` normals) and a class become an image: a class embedding is appended to z, transposed convolutions make
 // 10 x 10 channels of it, a class matrix (row and column y are 1) is appended as one more channel, and transposed
 // convolutions with dropout end in pixels. The weights are trained by Adam so that the images of a batch lower a weighted
-// sum of inversion_loss.h; the multipliers a_i^2 of its stationary term belong to the slots of the batch and are trained along.
+// sum of inversion_loss.h; the multipliers c a_i^2 of its stationary term belong to the slots of the batch and are trained along.
 // Slot i always has class i mod K and a fresh z each step. The classifier is in evaluation mode throughout and never changes.
 //
 // A struct generator borrows model and pool and owns the rest. Every draw is keyed by (slot, step): the same bytes for
@@ -26,6 +26,9 @@ struct generator_options {
     double lr, multiplier_lr;   // Adam's
     double noise, smoothing;    // inversion_loss.h
     double sharpness;           // of the classifier's ReLUs under a derivative (arch_build.sharpness); 0: a step
+    // Margin assumed of the images, for the multipliers' scale c by Euler's identity, sum_i c a_i^2 = |theta|^2 / (degree margin)
+    // at the start, the degree being the number of weight layers; 0: c = 1, whatever the weights, as in the study.
+    double margin;
     int64_t ramp;               // steps until eta1 has its whole weight, from 0 up in a line
     const char *line[3];        // other networks for embedding [K, 1, 1], first half and second half; NULL: the ones above
     const json_t *identity;     // what must be equal for a run to be resumed (config of the checkpoint)

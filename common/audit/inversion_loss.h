@@ -12,7 +12,7 @@
 //     eta1                mean total variation, sum of squared differences of neighbours, times `ramp`
 //     eta2                mean distance outside [0, 1], sum over pixels
 //     eta3                |gradient in theta of the mean cross-entropy|
-//     eta4                |theta - sum_i a_i^2 grad_theta m_i|^2: stationarity (Lyu & Li 2020; Haim et al. 2022)
+//     eta4                |theta - sum_i c a_i^2 grad_theta m_i|^2: stationarity (Lyu & Li 2020; Haim et al. 2022)
 //
 // theta is every parameter of the classifier. eta3 and eta4 are functions of gradients: where the classifier has ReLUs,
 // arch_build.sharpness gives their second derivative more than zero.
@@ -39,6 +39,7 @@ struct inversion_loss {
     struct inversion_weights weight;
     int64_t batch;            // images of every run
     double smoothing, noise;  // s; of x'
+    double scale;             // c; 1 in the study
     struct stream stream;     // of x'
     // Nodes the caller gives.
     struct node *x, *y, *key; // batch: [C, H, W]; index [1]; index [3] = slot, step, restart, for x'

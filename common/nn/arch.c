@@ -778,14 +778,26 @@ static struct node *convolution(struct builder *c, struct node *x) {
     return l->bias ? graph_add(c->g, y, per_channel(c->g, param(c, 1), y->shape)) : y;
 }
 
-// soft_relu(s x) / s is relu(x), and its declared derivative is sigmoid(s x).
-static struct node *relu(const struct builder *c, struct node *x) {
-    struct node *s = c->b->sharpness;
-    if (!s) return graph_relu(c->g, x);
-    struct shape ones = x->shape;
+// A whole number as x has it at every position.
+static struct node *spread(struct graph *g, struct node *number, const struct node *x) {
+    struct shape ones = {.rank = x->shape.rank};
     for (int i = 0; i < ones.rank; i++) ones.dim[i] = 1;
-    s = graph_broadcast(c->g, graph_reshape(c->g, graph_each(c->g, s), ones), x->shape);
-    return graph_div(c->g, graph_soft_relu(c->g, graph_mul(c->g, x, s), 1), s);
+    return graph_broadcast(g, graph_reshape(g, graph_each(g, number), ones), x->shape);
+}
+
+static struct node *relu(const struct builder *c, struct node *x) {
+    struct graph *g = c->g;
+    const struct arch_build *b = c->b;
+    BUG_IF(b->smooth && b->sharpness, "relu is smooth, or has a smooth derivative");
+    if (b->smooth) {  // relu(x) + log(1 + exp(-k |x|)) / k: no exponential overflows
+        struct node *plain = graph_relu(g, x), *k = spread(g, b->smooth, x);
+        struct node *size = graph_add(g, plain, graph_relu(g, graph_neg(g, x)));
+        return graph_add(g, plain, graph_div(g, graph_log(g, graph_shift(g, graph_exp(g, graph_neg(g, graph_mul(g, k, size))), 1)), k));
+    }
+    if (!b->sharpness) return graph_relu(g, x);
+    // soft_relu(s x) / s is relu(x), and its declared derivative is sigmoid(s x).
+    struct node *s = spread(g, b->sharpness, x);
+    return graph_div(g, graph_soft_relu(g, graph_mul(g, x, s), 1), s);
 }
 
 static struct node *build_element(struct builder *c, struct node *x) {
@@ -842,11 +854,14 @@ void arch_build(const struct arch *a, struct graph *g, struct arch_build *b, str
     BUG_IF(!x->batch || !shape_equal(&x->shape, &a->input), "an image [C, H, W] for each example expected");
     for (int i = 0; i < a->count; i++) b->each[i] = graph_each(g, b->param[i]);
     struct builder c = {a, g, b, NULL};
-    b->features = NULL;
+    const struct arch_tensor *bias, *first = arch_first_linear(a, &bias);
+    b->features = b->first_in = b->first_out = NULL;
     for (int i = 0; i < a->elements; i++) {
         c.now = &a->element[i];
         if (c.now->kind == LINEAR && x->shape.rank == 1) b->features = x;
+        struct node *in = x;
         x = build_element(&c, x);
+        if (c.now->kind == RELU && i && a->element[i - 1].kind == LINEAR && &a->param[a->element[i - 1].param] == first) b->first_in = in, b->first_out = x;
     }
     b->logits = x;
     if (!b->features) b->features = x;

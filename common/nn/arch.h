@@ -78,11 +78,14 @@ struct arch_build {
     // Whole nodes, one per parameter and state; arch_inputs makes them inputs of the tensors' names.
     struct node **param;
     struct node **state;
+    struct node *smooth;     // whole [1] k, or NULL: relu x is log(1 + exp(k x)) / k, its smooth form; not with sharpness
     // Results of arch_build:
     struct node **each;      // graph_each(param[i]): derivatives with respect to it are per example
     struct node **new_state; // training with batch norm: whole, what replaces state[i]
     struct node *features;   // input of the last linear element: [in]
     struct node *logits;     // [outputs]
+    // Input and output [width] of a relu right behind arch_first_linear, or NULL.
+    struct node *first_in, *first_out;
 };
 
 // Takes the four arrays from the arena and makes param and state inputs of the graph, named

@@ -491,8 +491,11 @@ static bool note_evaluation(struct training *t, enum train_column loss, const st
     return true;
 }
 
+// Of many epochs only every so many, so that a long run of one-step epochs is not a matter of printing.
+enum { EPOCHS_SAID = 200 };
 static void say_epoch(const struct training *t, double seconds, int64_t seen) {
     const struct train_options *o = t->options;
+    if (o->epochs > EPOCHS_SAID && (t->epoch + 1) % (o->epochs / (EPOCHS_SAID / 2)) && t->epoch + 1 < o->epochs) return;
     char rest[128] = "";
     for (int c = VALIDATION_LOSS; c <= TEST_LOSS; c += TEST_LOSS - VALIDATION_LOSS) {
         double loss = t->history[c * o->epochs + t->epoch], rate = t->history[(c + 1) * o->epochs + t->epoch];

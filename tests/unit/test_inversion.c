@@ -63,7 +63,7 @@ static struct answer ask(const struct question *q) {
     struct arena arena = {0};
     struct error e = {0};
     struct model_nodes n = {.arch = {.sharpness = q->sharpness > 0 ? graph_fill(g, q->sharpness, shape_of(1, 1)) : NULL}};
-    struct inversion_loss l = {.weight = {{0}}, .batch = q->count, .smoothing = q->smoothing, .noise = q->noise, .stream = q->stream};
+    struct inversion_loss l = {.weight = {{0}}, .batch = q->count, .smoothing = q->smoothing, .noise = q->noise, .scale = 1, .stream = q->stream};
     l.weight.of[q->t] = 1;
     l.x = graph_input(g, "x", true, q->m->arch->input);
     l.y = graph_input_index(g, "y", true, shape_of(1, 1));

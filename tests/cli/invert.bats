@@ -123,7 +123,8 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     pid=$!
     until [ -e "$OUT.cp" ]; do sleep .05; done
     kill -TERM $pid
-    run wait $pid
+    status=0
+    wait $pid || status=$?
     [ "$status" -eq 143 ]
     [ ! -e "$OUT" ]
     [ -s "$OUT.cp" ]

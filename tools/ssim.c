@@ -48,11 +48,12 @@ static struct opt opts[] = {
 static struct program program = {
     .name = "ssim", .summary = "score reconstructed images against training and held-out images", .operands = "[FILE ...]",
     .operands_min = 0, .operands_max = -1, .opts = opts, .count = sizeof opts / sizeof *opts,
-    .examples = "tensor cut train.st --rows 0:20 -o members.st\n"
-                "tensor cut train.st --rows 100:300 -o heldout.st\n"
-                "ssim members.st --truth members.st --control heldout.st --json\n"
-                "ssim heldout.st -t members.st -c train.st --exclude --baselines none --png wall.png -o one.st\n"
-                "ssim test.st -t members.st -c train.st --exclude --beside other=heldout.st --fail-if 'ncc.auc>.9' -o two.st\n"
+    .examples = "fetch synthetic --count 100 --seed 1 -o other.st\n"
+                "ssim test.st other.st --json\n"
+                "tensor cut train.st --rows 0:10 -o members.st\n"
+                "ssim members.st --truth members.st --control train.st --exclude -o one.st --png wall.png\n"
+                "ssim other.st -t members.st -c train.st --exclude --beside test=test.st -o two.st\n"
+                "ssim other.st -t members.st -c train.st --exclude --baselines none --fail-if 'ncc.auc>.9' -o two.st\n"
                 "ssim --pool one.st two.st --json",
     .see_also = "fetch(1), trainclf(1), tensor(1), report(1), blob(5)",
 };

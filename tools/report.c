@@ -13,7 +13,9 @@
 #include "../common/chart/montage.h"
 #include "../common/chart/page.h"
 #include "../common/chart/rows.h"
+#include "../common/chart/scores.h"
 #include "../common/chart/summary.h"
+#include "../common/chart/wall.h"
 #include "../common/io/gate.h"
 #include "../common/io/png.h"
 
@@ -94,15 +96,25 @@ static void take_pictures(struct pictures *p, const struct blob *b) {
     }
 }
 
+static void take_wall(struct pictures *p, const struct blob *b) {
+    struct picture *wall = wall_of(b);
+    if (!wall) return;
+    p->one = memory_grow(p->one, (size_t)(p->count + 1) * sizeof *p->one);
+    struct one *one = &p->one[p->count++];
+    *one = (struct one){.montage = {.method = PAGE_WALL, .picture = wall}};
+    memcpy(one->digest, b->digest, sizeof one->digest);
+}
+
 // Counts in *shown what a report can show.
 static bool read_all(const char *path, struct summary *s, struct pictures *p, int *shown, struct error *e) {
     struct blob_stream *stream = blob_stream_open(path, e);
     struct blob *b;
     while (stream && (b = blob_next(stream, e))) {
-        bool attack = !strcmp(b->kind, "attack");
+        bool attack = !strcmp(b->kind, "attack"), score = !strcmp(b->kind, "score");
         summary_add(s, b);
         if (attack) take_pictures(p, b);
-        *shown += attack || !strcmp(b->kind, "model") || !strcmp(b->kind, "trials");
+        if (score) take_wall(p, b);
+        *shown += attack || score || !strcmp(b->kind, "model") || !strcmp(b->kind, "trials");
         blob_free(b);
     }
     blob_stream_close(stream);
@@ -158,11 +170,11 @@ static bool load(const char *path, struct chart_bytes *to, struct error *e) {
 }
 
 // Writes the pictures as files and takes their bytes for the page.
-static bool write_pictures(const struct summary *s, struct pictures *p, struct page_picture *page, struct arena *arena,
-                           struct error *e) {
+static bool write_pictures(const struct summary *s, const json_t *summary, struct pictures *p, struct page_picture *page,
+                           struct arena *arena, struct error *e) {
     for (int i = 0; i < p->count; i++) {
         struct one *one = &p->one[i];
-        const char *entry = summary_entry_of(s, one->digest);
+        const char *entry = strcmp(one->montage.method, PAGE_WALL) ? summary_entry_of(s, one->digest) : scores_id(summary, one->digest);
         int twin = 0;  // one entry may have been attacked twice by one method
         for (int k = 0; k < i; k++)
             twin += !strcmp(page[k].entry, entry) && !strcmp(page[k].method, one->montage.method);
@@ -183,7 +195,7 @@ static bool write_report(const struct summary *s, const json_t *summary, struct 
     char *text = summary_dump(summary), *rows = rows_csv(summary), *html = NULL;
     figures_of(summary, &figures);
     bool fine = make_directory(o.output, e) && figures_draw(&figures, o.output, e) &&
-                write_pictures(s, p, page, &arena, e) && write_text("rows.csv", rows, e);
+                write_pictures(s, summary, p, page, &arena, e) && write_text("rows.csv", rows, e);
     if (fine) html = page_html(summary, &figures, page, p->count);
     // The summary last: where it is, the rest is.
     fine = fine && write_text("report.html", html, e) && write_text("summary.json", text, e);
@@ -224,7 +236,7 @@ int main(int argc, char **argv) {
     int shown = 0;
     bool fine = operands.count || read_all("-", s, &p, &shown, &e);
     for (int i = 0; i < operands.count && fine; i++) fine = read_all(operands.value[i], s, &p, &shown, &e);
-    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, no attack and no search among the inputs");
+    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, attack, score or search among the inputs");
     const json_t *summary = fine ? summary_end(s) : NULL;
     fine = fine && (!o.output || write_report(s, summary, &p, &e)) && print_end(summary, &e);
     if (!fine) msg_fail(&e);

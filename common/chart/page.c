@@ -151,10 +151,14 @@ static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
     fputs("</div>\n", f);
 }
 
+static bool has_verdict(const struct page *p) {
+    return json_array_size(p->entries) || !(has_figures(p, FIGURE_SEARCH) || json_array_size(json_object_get(p->summary, "reconstructions")));
+}
+
 static void put_verdicts(const struct page *p) {
     size_t i;
     json_t *v;
-    if (!json_array_size(p->entries) && has_figures(p, FIGURE_SEARCH)) return;  // nothing but searches
+    if (!has_verdict(p)) return;  // nothing but searches and reconstructions
     fputs("<h2 id=\"verdict\">Verdict</h2>\n<p class=\"small\">Each number with its 95 % interval (band). The tick is "
           "chance, the ring is "
           "random noise of the attack's size.</p>\n",
@@ -272,17 +276,12 @@ static void put_figures(const struct page *p, enum figure_kind kind, const char 
     }
 }
 
-static void put_picture(FILE *f, const struct page_picture *g, size_t *used) {
-    const char *method = summary_method_name(g->method);
+// A picture in the page, as long as there is room for it, and where else it is.
+static void put_image(FILE *f, const struct page_picture *g, const char *alternative, size_t *used) {
     size_t size = (g->png.size + 2) / 3 * 4;
-    markup(f, "<figure>\n<h3>%s under %s</h3>\n", g->entry, method);
     if (*used + size <= PAGE_PICTURES) {
         *used += size;
-        markup(f,
-               "<img alt=\"Rows of images: clean, then for each epsilon the image that %s made against %s and its "
-               "difference.\" "
-               "src=\"data:image/png;base64,",
-               method, g->entry);
+        markup(f, "<img alt=\"%s\" src=\"data:image/png;base64,", alternative);
         markup_base64(f, g->png.data, g->png.size);
         fputs("\"/>\n", f);
     } else {
@@ -291,10 +290,26 @@ static void put_picture(FILE *f, const struct page_picture *g, size_t *used) {
     markup(f, "<figcaption>Also as <code>%s</code>.</figcaption>\n</figure>\n", g->file);
 }
 
+static void put_picture(FILE *f, const struct page_picture *g, size_t *used) {
+    const char *method = summary_method_name(g->method);
+    char alternative[200];
+    markup(f, "<figure>\n<h3>%s under %s</h3>\n", g->entry, method);
+    snprintf(alternative, sizeof alternative, "Rows of images: clean, then for each epsilon the image that %s made against %s and its difference.",
+             method, g->entry);
+    put_image(f, g, alternative, used);
+}
+
+static bool is_wall(const struct page_picture *g) { return !strcmp(g->method, PAGE_WALL); }
+static bool has_attack_pictures(const struct page *p) {
+    for (int i = 0; i < p->pictures; i++)
+        if (!is_wall(&p->picture[i])) return true;
+    return false;
+}
+
 static void put_pictures(const struct page *p) {
     size_t used = 0, i;
     json_t *entry;
-    if (!p->pictures) return;
+    if (!has_attack_pictures(p)) return;
     fputs("<h2 id=\"images\">Images under attack</h2>\n<p>The first images that the model gets right by itself, then "
           "for each epsilon the "
           "adversarial image and its difference from the clean one. Under an image stands the class that the model "
@@ -303,7 +318,7 @@ static void put_pictures(const struct page *p) {
           p->f);
     json_array_foreach (p->entries, i, entry)
         for (int k = 0; k < p->pictures; k++)
-            if (!strcmp(p->picture[k].entry, summary_text(entry, "id"))) put_picture(p->f, &p->picture[k], &used);
+            if (!is_wall(&p->picture[k]) && !strcmp(p->picture[k].entry, summary_text(entry, "id"))) put_picture(p->f, &p->picture[k], &used);
 }
 
 // ---- tables
@@ -475,6 +490,56 @@ static void put_searches(const struct page *p) {
     }
 }
 
+// ---- reconstructions
+
+static void put_cell_real(FILE *f, double value, const char *format) {
+    if (isfinite(value)) {
+        char text[32];
+        snprintf(text, sizeof text, format, value);
+        markup(f, "<td class=\"n\">%s</td>", text);
+    } else fputs("<td class=\"n\">-</td>", f);
+}
+
+static void put_score_row(FILE *f, const char *id, const json_t *row, bool first) {
+    fputs("<tr><th>", f);
+    put_text(f, first ? id : "");
+    fputs("</th><td>", f);
+    put_text(f, summary_text(row, "name"));
+    fputs("</td>", f);
+    put_cell_rate(f, summary_rate(row, "auc"));
+    put_cell_rate(f, summary_rate(row, "tpr_at_fpr_1e-2"));
+    put_cell_real(f, summary_real(row, "matched"), "%.4g");
+    put_cell_real(f, summary_real(row, "control_matched"), "%.4g");
+    put_cell_real(f, summary_real(row, "median"), "%.3f");
+    put_cell_real(f, summary_real(row, "control_median"), "%.3f");
+    double marked = summary_real(row, "certified");
+    if (isfinite(marked)) markup(f, "<td class=\"n\">%.0f of %.0f</td></tr>\n", summary_real(row, "right"), marked);
+    else fputs("<td class=\"n\">-</td></tr>\n", f);
+}
+
+static void put_reconstructions(const struct page *p) {
+    size_t i, k, used = 0;
+    json_t *one, *row;
+    const json_t *all = json_object_get(p->summary, "reconstructions");
+    if (!json_array_size(all)) return;
+    fputs("<h2 id=\"reconstruction\">Reconstruction</h2>\n<div class=\"wide\"><table><caption>Rebuilt images matched one to one with the training images, "
+          "and in the same way with blocks of held-out images. AUC: chance is 50 %. TPR: training images over the correlation that 1 % of held-out "
+          "ones reach. Matched: at a correlation of .95, of the training images and of a mean block. Certain: marks of the attack itself that are "
+          "right.</caption>\n<thead><tr><th>score</th><th>of</th><th class=\"n\">AUC</th><th class=\"n\">TPR at 1 %</th><th class=\"n\">matched"
+          "</th><th class=\"n\">control</th><th class=\"n\">median NCC</th><th class=\"n\">control</th><th class=\"n\">certain</th></tr></thead>\n<tbody>\n",
+          p->f);
+    json_array_foreach (all, i, one)
+        json_array_foreach (json_object_get(one, "rows"), k, row) put_score_row(p->f, summary_text(one, "id"), row, k == 0);
+    fputs("</tbody></table></div>\n", p->f);
+    for (int g = 0; g < p->pictures; g++) {
+        if (!is_wall(&p->picture[g])) continue;
+        markup(p->f, "<figure>\n<h3>%s</h3>\n<p>Rebuilt images in the attack's own order, each between the training image and the held-out image "
+               "nearest to it, with the correlation under them. A blue frame marks what the attack is certain of, and is right; an orange one "
+               "where it is wrong.</p>\n", p->picture[g].entry);
+        put_image(p->f, &p->picture[g], "Rebuilt images between their nearest training and held-out images.", &used);
+    }
+}
+
 // ---- how strong the attacks were
 
 // `without`: keys between blanks that are shown elsewhere.
@@ -599,7 +664,7 @@ static void put_blobs(const struct page *p) {
         put_text(p->f, summary_text(blob, "name"));
         fputs("</td><td>", p->f);
         put_text(p->f, *kind ? kind : "plain safetensors");
-        if (strcmp(kind, "model") && strcmp(kind, "attack") && strcmp(kind, "trials") && strcmp(kind, "dataset"))
+        if (strcmp(kind, "model") && strcmp(kind, "attack") && strcmp(kind, "trials") && strcmp(kind, "score") && strcmp(kind, "dataset"))
             fputs(" <span class=\"soft\">(not shown here)</span>", p->f);
         markup(p->f, "</td><td><code>%s</code></td><td>%s</td></tr>\n", summary_text(blob, "digest"),
                summary_true(blob, "sealed") ? "yes" : "no");
@@ -622,12 +687,13 @@ static void put_head(const struct page *p) {
     fputs(style_sheet, p->f);
     markup(p->f, "</style>\n</head>\n<body>\n<header>\n<h1>%s</h1>\n", title);
     fputs("<p class=\"soft\">What these classifiers are worth, what they withstand, and how sure that is.</p>\n<nav>", p->f);
-    if (json_array_size(p->entries) || !has_figures(p, FIGURE_SEARCH)) fputs("<a href=\"#verdict\">Verdict</a> ", p->f);
+    if (has_verdict(p)) fputs("<a href=\"#verdict\">Verdict</a> ", p->f);
     if (has_figures(p, FIGURE_TRADEOFF)) fputs("<a href=\"#tradeoff\">Trade-off</a> ", p->f);
     if (has_figures(p, FIGURE_TRAINING)) fputs("<a href=\"#training\">Training</a> ", p->f);
     if (has_figures(p, FIGURE_ROBUST)) fputs("<a href=\"#robustness\">Robustness</a> ", p->f);
-    if (p->pictures) fputs("<a href=\"#images\">Images</a> ", p->f);
+    if (has_attack_pictures(p)) fputs("<a href=\"#images\">Images</a> ", p->f);
     if (classes_of(p)) fputs("<a href=\"#classes\">Classes</a> ", p->f);
+    if (json_array_size(json_object_get(p->summary, "reconstructions"))) fputs("<a href=\"#reconstruction\">Reconstruction</a> ", p->f);
     if (has_figures(p, FIGURE_SEARCH)) fputs("<a href=\"#search\">Search</a> ", p->f);
     fputs("<a href=\"#provenance\">Provenance</a> <a href=\"#limits\">Limits</a></nav>\n</header>\n<main>\n", p->f);
 }
@@ -653,6 +719,7 @@ char *page_html(const json_t *summary, const struct figures *figures, const stru
     put_pictures(&p);
     put_classes(&p);
     put_strength(&p);
+    put_reconstructions(&p);
     put_figures(&p, FIGURE_SEARCH, "search", "Search");
     if (has_figures(&p, FIGURE_SEARCH)) put_searches(&p);
     fputs("<h2 id=\"provenance\">Provenance</h2>\n", p.f);

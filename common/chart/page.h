@@ -10,8 +10,10 @@
 
 enum { PAGE_PICTURES = 2 << 20 };  // bytes of base64 for pictures; what is over stays a file beside the page
 
+#define PAGE_WALL "wall"
+
 struct page_picture {
-    const char *entry, *method;  // whose, by what
+    const char *entry, *method;  // whose, by what; PAGE_WALL: the wall of the score with the id `entry`
     const char *file;            // its name in the report's directory
     struct chart_bytes png;
 };

@@ -100,6 +100,24 @@ static void put_search(FILE *f, const json_t *search) {
     }
 }
 
+static void put_score(FILE *f, const json_t *score) {
+    static const char *const rates[] = {"auc", "tpr_at_fpr_1e-2"}, *const keys[] = {"matched", "control_matched", "median", "control_median"};
+    struct row r = {summary_text(score, "id"), "reconstruction", "", NAN, -1, 0, ""};
+    size_t i;
+    json_t *row;
+    json_array_foreach (json_object_get(score, "rows"), i, row) {
+        r.method = summary_text(row, "name");
+        for (int k = 0; k < 2; k++) {
+            r.metric = rates[k];
+            put_row(f, r, summary_rate(row, rates[k]));
+        }
+        for (int k = 0; k < 4; k++) {
+            r.metric = keys[k];
+            put_row(f, r, plain(summary_real(row, keys[k])));
+        }
+    }
+}
+
 char *rows_csv(const json_t *summary) {
     char *text = NULL;
     size_t size, i;
@@ -109,6 +127,7 @@ char *rows_csv(const json_t *summary) {
     fputs("entry,set,method,eps,class,epoch,metric,value,low,high\n", f);
     json_array_foreach (json_object_get(summary, "entries"), i, entry)
         put_entry(f, summary_text(entry, "id"), summary_metrics(summary, entry));
+    json_array_foreach (json_object_get(summary, "reconstructions"), i, entry) put_score(f, entry);
     json_array_foreach (json_object_get(summary, "searches"), i, entry) put_search(f, entry);
     BUG_IF(fclose(f) != 0, "no memory for rows");
     return text;

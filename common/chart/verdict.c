@@ -140,8 +140,11 @@ static void add_limits(json_t *summary) {
             limits,
             "No attack without gradients was run: a model that hides its gradients would look more robust than it is.");
     if (!attacked) summary_say(limits, "No attack was run: robustness is unknown.");
-    summary_say(limits, "Membership inference and reconstruction of training images were not measured: nothing here "
-                        "speaks for privacy.");
+    if (json_array_size(json_object_get(summary, "reconstructions")))
+        summary_say(limits, "Membership inference was not measured.");
+    else
+        summary_say(limits, "Membership inference and reconstruction of training images were not measured: nothing here "
+                            "speaks for privacy.");
     summary_say(limits,
                 "Intervals that do not meet show a difference; intervals that meet do not show that there is none.");
 }

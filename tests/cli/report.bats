@@ -153,7 +153,7 @@ END_OF_PYTHON
     [ ! -e "$BATS_TEST_TMPDIR/none" ]
     for words in "-o $BATS_TEST_TMPDIR/none" --json; do
         run -3 report "$BATS_TEST_TMPDIR/odd.st" "$DATA/test.st" $words
-        [[ "$output" == *"no model and no attack among the inputs"* ]]
+        [[ "$output" == *"no model, attack, score or search among the inputs"* ]]
         [ ! -e "$BATS_TEST_TMPDIR/none" ]
     done
 }
@@ -281,4 +281,23 @@ END_OF_PYTHON
     [ -s "$OUT/images_c_l2_fgsm.png" ]
     [ -s "$OUT/robust_fgsm_l2.png" ]
     check_page "$OUT/report.html"
+}
+
+@test "a score of a reconstruction: the attack beside its baselines, and the wall" {
+    fetch -q synthetic --count 400 --size 1x12x12 -o "$BATS_TEST_TMPDIR/all.st"
+    tensor cut -q --rows 0:20 "$BATS_TEST_TMPDIR/all.st" -o "$BATS_TEST_TMPDIR/members.st"
+    ssim -q "$BATS_TEST_TMPDIR/members.st" --truth "$BATS_TEST_TMPDIR/members.st" --control "$BATS_TEST_TMPDIR/all.st" --exclude -o "$BATS_TEST_TMPDIR/copies.st"
+    report "$BATS_TEST_TMPDIR/copies.st" "$BATS_TEST_TMPDIR/copies.st" -o "$BATS_TEST_TMPDIR/score" > /dev/null
+    summary="$BATS_TEST_TMPDIR/score/summary.json"
+    [ "$(look "$summary" '[(r["id"], r["members"], [w["name"] for w in r["rows"]]) for r in s["reconstructions"]]')" = \
+        "[('copies', 20.0, ['attack', 'classes', 'mean', 'noise'])]" ]
+    [ "$(look "$summary" 's["reconstructions"][0]["rows"][0]["auc"] == 1 and s["reconstructions"][0]["rows"][0]["matched"] == 20')" = True ]
+    [ "$(look "$summary" 's["reconstructions"][0]["rows"][3]["auc"] < .9')" = True ]
+    check_page "$BATS_TEST_TMPDIR/score/report.html"
+    [ -s "$BATS_TEST_TMPDIR/score/images_copies_wall.png" ]
+    grep -qE '^copies,reconstruction,noise,,,,auc,' "$BATS_TEST_TMPDIR/score/rows.csv"
+    # A record that does not fit shows nothing, and breaks nothing.
+    make_blob "$BATS_TEST_TMPDIR/odd.st" score '{"config": {}, "metrics": {"ncc": 3, "baseline": [1]}, "notes": []}'
+    report "$BATS_TEST_TMPDIR/odd.st" -o "$BATS_TEST_TMPDIR/odd" > /dev/null
+    [ "$(look "$BATS_TEST_TMPDIR/odd/summary.json" 's["reconstructions"][0]["rows"]')" = "[]" ]
 }

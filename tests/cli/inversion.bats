@@ -10,11 +10,11 @@ setup_file() {
 newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' | sort | tr '\n' ' '; }
 
 @test "models, candidates and scores are there, and a table of every attack" {
-    for file in members mlp mlp-all mlp-stationary-only vit-no-stationary vit-miface mlp-rows other-images-all more-data-all score-mlp score-defences; do
+    for file in members mlp mlp-all mlp-stationary-only vit-no-stationary vit-miface mlp-rows other-images-scaled more-data-attack score-mlp score-defences; do
         tensor verify "$OUT/1/$file.st"
     done
     [ -s "$OUT/1/wall-mlp.png" ] && [ -s "$OUT/report/summary.json" ]
-    for row in stationary-only no-stationary miface rows other-images noise classes adam sgd large-start early more-data; do
+    for row in stationary-only no-stationary scaled miface rows other-images noise classes adam sgd large-start early more-data; do
         grep -qE "^ssim: $row AUC +[0-9.]+ \(" "$OUT/report.txt"
     done
     tail -1 "$BATS_FILE_TMPDIR/first" | grep -q AUC

@@ -98,7 +98,8 @@ static void whole(json_t *c, const char *key, int64_t value) { json_object_set_n
 
 static void say_profile(const double part[PARTS], double seconds, int threads) {
     seconds *= threads;
-    for (int i = 0; i < PARTS; i++) msg_say("%-12s %9.3f s %5.1f %%", exec_part_name[i], part[i], 100 * part[i] / (seconds > 0 ? seconds : 1));
+    for (int i = 0; i < PARTS; i++)
+        msg_say("%-12s %9.3f s %5.1f %%", exec_part_name[i], part[i], 100 * part[i] / (seconds > 0 ? seconds : 1));
     msg_say("%-12s %9.3f s of %d threads", "all", seconds, threads);
 }
 
@@ -180,8 +181,8 @@ static const char *checkpoint_path(void) {
 static _Noreturn void end_interrupted(const struct generator *t, struct error *e) {
     const char *path = checkpoint_path();
     if (path && generator_save(t, path, e)) msg_say("interrupted after step %lld; --resume %s continues", (long long)t->step, path);
-    else msg_warn("interrupted after step %lld; nothing is kept%s%s", (long long)t->step, path ? ": " : ": -o FILE or --checkpoint FILE would",
-                  path ? e->text : "");
+    else if (path) msg_warn("interrupted after step %lld; nothing is kept: %s", (long long)t->step, e->text);
+    else msg_warn("interrupted after step %lld; nothing is kept: -o FILE or --checkpoint FILE would", (long long)t->step);
     out_interrupted();
 }
 
@@ -264,8 +265,9 @@ static const struct method {
     bool (*run)(struct work *w, struct error *e);  // fills config, record and found
     const char *options;                        // that only it has, with spaces around each
 } methods[] = {
-    {"generator", check_generator, run_generator, " preset alpha alpha-prime beta beta-prime gamma delta eta1 eta2 eta3 eta4 batch width lr multiplier-lr "
-                                                  "noise smoothing sharpness margin ramp checkpoint every resume profile explain "},
+    {"generator", check_generator, run_generator,
+     " preset alpha alpha-prime beta beta-prime gamma delta eta1 eta2 eta3 eta4 batch width lr multiplier-lr noise smoothing "
+     "sharpness margin ramp checkpoint every resume profile explain "},
     {"miface", NULL, run_miface, " step patience enough smooth-every "},
     {"rows", NULL, run_rows, " "},
 };

@@ -34,7 +34,10 @@ static void add_row(json_t *rows, const char *name, const json_t *metrics) {
     static const char *const rates[] = {"auc", "tpr_at_fpr_1e-2"};
     static const struct {
         const char *key, *from;
-    } numbers[] = {{"matched", "matched_at_0p95.truth"}, {"control_matched", "matched_at_0p95.control"}, {"median", "median.truth"}, {"control_median", "median.control"}};
+    } numbers[] = {{"matched", "matched_at_0p95.truth"},
+                   {"control_matched", "matched_at_0p95.control"},
+                   {"median", "median.truth"},
+                   {"control_median", "median.control"}};
     if (!isfinite(summary_real(metrics, "auc"))) return;
     json_t *row = json_pack("{s:s}", "name", name);
     for (int i = 0; i < 2; i++) summary_put_rate(row, rates[i], summary_rate(metrics, rates[i]));
@@ -70,5 +73,6 @@ void scores_add(json_t *summary, const struct blob *b, const char *stem) {
 
 void scores_limits(const json_t *summary, json_t *limits) {
     if (!json_array_size(json_object_get(summary, "reconstructions"))) return;
-    summary_say(limits, "A reconstruction that scores no more than its control shows that this attack found nothing, not that there is nothing to find.");
+    summary_say(limits, "A reconstruction that scores no more than its control shows that this attack found nothing, not "
+                        "that there is nothing to find.");
 }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../common/audit/certificate.h"
 #include "../common/audit/images.h"
 #include "../common/audit/pairs.h"
 #include "../common/audit/scorecard.h"
@@ -63,6 +64,8 @@ static struct program program = {
 static bool is_stdio(const char *path) { return path && !strcmp(path, "-"); }
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
 static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdio(o.png)); }
+
+static enum similarity_window window_of(void) { return o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM; }
 
 static bool same_file(const char *a, const char *b) {
     struct stat first, second;
@@ -189,7 +192,7 @@ static void say_card(const json_t *record) {
                 real(record, "metrics.certified.right"), real(record, "metrics.certified.members"));
 }
 
-static void say_twins(const struct scorecard *s, json_t *record) {
+static void say_twins(const struct control *s, json_t *record) {
     enum { NAMED = 5 };
     record_int(record, "metrics.twins.count", s->twins);
     if (!s->twins) return;
@@ -238,7 +241,7 @@ static bool write_all(struct result *r, struct error *e) {
 static bool compare(char **path, struct pool *pool, struct result *r, struct error *e) {
     struct images *a = images_open(path[0], e), *b = a ? images_open(path[1], e) : NULL;
     struct pairs pairs = {0};
-    bool fine = b && pairs_of(a, b, o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM, pool, &pairs, e);
+    bool fine = b && pairs_of(a, b, window_of(), pool, &pairs, e);
     if (fine) {
         json_t *settings = json_pack("{s:s}", "window", o.gaussian ? "gaussian" : "uniform");
         json_object_set_new(settings, "seed", record_seed(o.seed));
@@ -261,10 +264,10 @@ static bool compare(char **path, struct pool *pool, struct result *r, struct err
 struct card {
     struct images *candidates, *truth, *control, *among;
     struct beside beside;
-    struct scorecard *s;
+    struct control *s;
     struct scorecard_match *match[1 + BASELINES + BESIDE_MAX];  // they own the numbers of the tensors
     int matches;
-    struct scorecard_marks marks;
+    struct certificate certificate;
     struct scorecard_wall wall;
 };
 
@@ -316,8 +319,9 @@ static void note_odd(const struct card *c, json_t *record) {
 
 // The candidates, and what the attacker could have picked: as many of his first ones as there are members.
 static bool score_candidates(struct card *c, struct result *r, struct error *e) {
-    struct scorecard_match *m = c->match[c->matches++] = scorecard_match(c->s, c->candidates, 0, true, e);
-    struct scorecard_match *pick = m ? scorecard_match(c->s, c->candidates, c->s->n, false, e) : NULL;
+    enum similarity_window window = window_of();
+    struct scorecard_match *m = c->match[c->matches++] = scorecard_match(c->s, c->candidates, 0, &window, e);
+    struct scorecard_match *pick = m ? scorecard_match(c->s, c->candidates, c->s->n, NULL, e) : NULL;
     if (!pick) return false;
     int64_t n = c->s->n, blocks = o.blocks;
     struct scorecard_run run = scorecard_run(c->s, m), picked = scorecard_run(c->s, pick);
@@ -339,19 +343,19 @@ static bool score_candidates(struct card *c, struct result *r, struct error *e) 
 
 static bool score_marks(struct card *c, struct result *r, struct error *e) {
     if (!c->candidates->certified) return true;
-    if (!scorecard_judge(c->s, c->match[0], c->candidates, c->among, &c->marks, e)) return false;
+    if (!certificate_judge(c->s, c->match[0], c->candidates, c->among, &c->certificate, e)) return false;
     blob_add(r->b, "certified", U8, 1, &c->candidates->count, c->candidates->certified);
-    blob_add(r->b, "certified.right", U8, 1, &c->candidates->count, c->marks.verdict);
-    record_int(r->record, "metrics.certified.count", c->marks.count);
-    record_int(r->record, "metrics.certified.right", c->marks.right);
-    record_int(r->record, "metrics.certified.members", c->marks.members);
-    record_rate(r->record, "metrics.certified.precision", (long)c->marks.right, (long)c->marks.count);
+    blob_add(r->b, "certified.right", U8, 1, &c->candidates->count, c->certificate.verdict);
+    record_int(r->record, "metrics.certified.count", c->certificate.count);
+    record_int(r->record, "metrics.certified.right", c->certificate.right);
+    record_int(r->record, "metrics.certified.members", c->certificate.members);
+    record_rate(r->record, "metrics.certified.precision", (long)c->certificate.right, (long)c->certificate.count);
     return true;
 }
 
 static bool score_beside(struct card *c, const struct images *images, const char *name, struct result *r, struct error *e) {
     char path[96];
-    struct scorecard_match *m = scorecard_match(c->s, images, 0, false, e);
+    struct scorecard_match *m = scorecard_match(c->s, images, 0, NULL, e);
     if (!m) return false;
     c->match[c->matches++] = m;
     struct scorecard_run run = scorecard_run(c->s, m);
@@ -377,10 +381,10 @@ static bool score_baselines(struct card *c, struct result *r, struct error *e) {
 }
 
 static bool open_card(struct card *c, const char *path, struct pool *pool, struct error *e) {
-    struct scorecard_options options = {(int)o.blocks, o.seed, o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM, o.exclude};
+    struct control_options options = {(int)o.blocks, o.seed, o.exclude};
     if (!(c->candidates = images_open(path, e)) || !(c->truth = images_open(o.truth, e)) || !(c->control = images_open(o.control, e))) return false;
     if ((o.among && !(c->among = images_open(o.among, e))) || !open_beside(&c->beside, e)) return false;
-    c->s = scorecard_open(c->truth, c->control, &options, pool, e);
+    c->s = control_open(c->truth, c->control, &options, pool, e);
     return c->s;
 }
 
@@ -395,14 +399,14 @@ static bool score(const char *path, struct pool *pool, struct result *r, struct 
     }
     if (fine) {
         say_card(r->record);
-        c.wall = scorecard_wall(c.s, c.match[0], c.candidates, c.marks.verdict, WALL_MAX);
+        c.wall = scorecard_wall(c.s, c.match[0], c.candidates, c.certificate.verdict, WALL_MAX);
         scorecard_save_wall(c.s, &c.wall, r->b);
         fine = score_baselines(&c, r, e) && write_all(r, e);
     }
     for (int i = 0; i < c.matches; i++) scorecard_match_free(c.match[i]);
     scorecard_wall_free(&c.wall);
-    free(c.marks.verdict);
-    scorecard_free(c.s);
+    free(c.certificate.verdict);
+    control_free(c.s);
     free_beside(&c.beside);
     images_free(c.candidates);
     images_free(c.truth);

@@ -45,6 +45,15 @@ static void put_range(FILE *f, const char *axis, double low, double high) {
     fputs("]\n", f);
 }
 
+// Names in place of numbers along x.
+static void put_words(FILE *f, const struct chart *c) {
+    for (int i = 0; i < c->words; i++) {
+        fputs(i ? "," : "set xtics (", f);
+        put_text(f, c->word[i]);
+        fprintf(f, " %d%s", i, i + 1 == c->words ? ")\n" : "");
+    }
+}
+
 static void put_data(FILE *f, const struct chart *c) {
     for (int s = 0; s < c->count; s++) {
         fprintf(f, "$s%d << EOD\n", s);
@@ -90,7 +99,9 @@ static void put_plot(FILE *f, const struct chart *c, const char *grey) {
         const char *colour = colours[s->colour % COLOURS].hex;
         int shape = (s->style == CHART_DASHED ? hollow : filled)[s->colour % SHAPES];
         // Bars first, so that points lie on top of them.
-        if (s->style == CHART_MARKS && has_intervals(s))
+        if (s->style == CHART_BAND)
+            fprintf(f, "%s$s%d using 1:3:4 with filledcurves lc rgb '%s' fs transparent solid .2 noborder notitle", comma, i, colour), comma = ", ";
+        else if (s->style == CHART_MARKS && has_intervals(s))
             fprintf(f, "%s$s%d using 1:2:5:6:3:4 with xyerrorbars pt -1 lw 1.2 lc rgb '%s' notitle", comma, i, colour),
                 comma = ", ";
         else if (s->style != CHART_RULE && has_intervals(s))
@@ -101,6 +112,7 @@ static void put_plot(FILE *f, const struct chart *c, const char *grey) {
         case CHART_LINE: fprintf(f, "with linespoints lw 2 pt %d ps .8 lc rgb '%s'", shape, colour); break;
         case CHART_DASHED: fprintf(f, "with linespoints lw 1.5 dt (8,5) pt %d ps .8 lc rgb '%s'", shape, colour); break;
         case CHART_MARKS: fprintf(f, "with points pt %d ps 1.2 lc rgb '%s'", shape, colour); break;
+        case CHART_BAND: fprintf(f, "with lines lw 2 lc rgb '%s'", colour); break;
         case CHART_RULE: fprintf(f, "with lines lw 1.2 dt (2,4) lc rgb '%s'", grey); break;
         }
         fputs(" title ", f);
@@ -143,6 +155,8 @@ char *chart_script(const struct chart *c, bool picture) {
     put_range(f, "x", c->x_low, c->x_high);
     put_range(f, "y", c->y_low, c->y_high);
     if (c->whole_x && c->x_high - c->x_low <= 20) fputs("set xtics 1\n", f);
+    if (c->log_x) fputs("set logscale x\nset format x '%g'\n", f);
+    put_words(f, c);
     for (int i = 0; i < c->count; i++) put_labels(f, c, &c->series[i], ink);
     put_data(f, c);
     put_plot(f, c, grey);

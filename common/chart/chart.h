@@ -13,6 +13,7 @@ enum chart_style {
     CHART_DASHED,  // the same, dashed and hollow: a baseline
     CHART_MARKS,   // points alone
     CHART_RULE,    // a thin dotted line without points: a limit
+    CHART_BAND,    // a line without points, and its intervals as a pale band around it
 };
 
 struct chart_point {
@@ -39,6 +40,9 @@ struct chart {
     bool whole_x;       // ticks at whole numbers only
     int count;
     struct chart_series *series;
+    bool log_x;         // a logarithmic axis; every x is above 0
+    int words;          // x = 0, 1, ... are these, where there are any
+    const char *const *word;
 };
 
 struct chart_bytes {

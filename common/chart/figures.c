@@ -256,6 +256,109 @@ static void add_tradeoff(struct figures *f, const json_t *summary, const char *n
         *norm ? " in " : "", summary_norm_name(norm));
 }
 
+// ---- searches
+
+enum { SEARCHES_MAX = 8 };
+
+static double item(const json_t *list, size_t i) {
+    const json_t *v = json_array_get(list, i);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+static void add_number(struct chart_series *s, double x, double y, double low, double high) {
+    if (isfinite(x) && isfinite(y)) s->point[s->count++] = (struct chart_point){x, y, low, high, NAN, NAN, NULL};
+}
+
+static void add_progress(struct figures *f, const json_t *search) {
+    const json_t *value = json_object_get(search, "value"), *so_far = json_object_get(search, "so_far");
+    size_t n = json_array_size(value);
+    if (!n || json_array_size(so_far) != n) return;
+    const char *id = summary_text(search, "id");
+    struct figure *g = add_figure(f, FIGURE_SEARCH, arena_print(&f->arena, "search_%s", id), "", 2);
+    struct chart *c = &g->chart;
+    struct chart_series *all = add_series(f, g, "trial", CHART_MARKS, 5, n), *best = add_series(f, g, "best so far", CHART_LINE, 0, n);
+    for (size_t i = 0; i < n; i++) {
+        add_number(all, (double)i + 1, item(value, i), NAN, NAN);
+        add_number(best, (double)i + 1, item(so_far, i), NAN, NAN);
+    }
+    if (!best->count) {
+        drop_figure(f);
+        return;
+    }
+    double starts = summary_real(search, "starts");
+    c->title = arena_print(&f->arena, "%s: the search's progress", id);
+    c->x_label = "trial";
+    c->y_label = summary_text(search, "metric");
+    c->x_low = .5;
+    c->x_high = (double)n + .5;
+    c->whole_x = true;
+    c->alt = arena_print(&f->arena, "Chart: the value of each of %zu trials as marks, and the best so far as a line that ends at %.4g.", n,
+                         best->point[best->count - 1].y);
+    g->caption = arena_print(&f->arena, "The %s value so far is the line.%s A trial that failed has no mark.",
+                             strcmp(summary_text(search, "goal"), "maximise") ? "least" : "greatest",
+                             isfinite(starts) ? arena_print(&f->arena, " The first %.0f trials are spread evenly, the model chose the rest.", starts) : "");
+}
+
+static void add_words(struct figures *f, struct chart *c, const json_t *words) {
+    c->words = (int)json_array_size(words);
+    const char **word = arena_take(&f->arena, (size_t)(c->words + 1) * sizeof *word);
+    for (int i = 0; i < c->words; i++) word[i] = json_string_value(json_array_get(words, (size_t)i));
+    c->word = word;
+}
+
+static void add_effect(struct figures *f, const json_t *search, const json_t *range) {
+    const json_t *effect = json_object_get(range, "effect"), *x = json_object_get(effect, "x"), *value = json_object_get(search, "value"),
+                 *tried = json_object_get(range, "x"), *words = json_object_get(range, "words");
+    size_t count = json_array_size(x), n = json_array_size(value);
+    if (!count) return;
+    const char *id = summary_text(search, "id"), *name = summary_text(range, "name");
+    struct figure *g = add_figure(f, FIGURE_SEARCH, arena_print(&f->arena, "search_%s_%s", id, name), "", 2);
+    struct chart *c = &g->chart;
+    struct chart_series *model = add_series(f, g, "model at the best settings", words ? CHART_MARKS : CHART_BAND, 0, count);
+    for (size_t i = 0; i < count; i++) {
+        double mean = item(json_object_get(effect, "mean"), i), sd = item(json_object_get(effect, "sd"), i);
+        add_number(model, item(x, i), mean, mean - 2 * sd, mean + 2 * sd);
+    }
+    struct chart_series *all = add_series(f, g, "trial", CHART_MARKS, 5, n + 1);
+    if (words) all->shift = .12;
+    for (size_t i = 0; i < n; i++) add_number(all, item(tried, i), item(value, i), NAN, NAN);
+    if (!model->count) {
+        drop_figure(f);
+        return;
+    }
+    double low = model->point[0].x, high = low;
+    c->log_x = summary_true(range, "log");
+    for (int s = 0; s < c->count; s++)
+        for (int i = 0; i < c->series[s].count; i++) {
+            low = fmin(low, c->series[s].point[i].x);
+            high = fmax(high, c->series[s].point[i].x);
+        }
+    c->log_x = c->log_x && low > 0;
+    double edge = c->log_x ? pow(high / low, .03) : words ? .5 : .03 * (high - low);
+    c->x_low = c->log_x ? low / edge : low - edge;
+    c->x_high = c->log_x ? high * edge : high + edge;
+    if (words) add_words(f, c, words);
+    c->title = arena_print(&f->arena, "%s: effect of %s", id, name);
+    c->x_label = name;
+    c->y_label = summary_text(search, "metric");
+    c->alt = arena_print(&f->arena, "Chart: %s against %s: what the model expects with everything else as in the best trial, with a band of two standard "
+                                    "deviations, and the trials as marks.", c->y_label, name);
+    double share = summary_real(range, "share");
+    g->caption = arena_print(&f->arena, "What the Gaussian process expects with all other settings as in the best trial, give or take two standard deviations. "
+                                        "The marks are trials, whose other settings differ.%s",
+                             isfinite(share) ? arena_print(&f->arena, " Alone it explains %.0f %% of the variance that the model sees over all ranges.", 100 * share) : "");
+}
+
+static void add_searches(struct figures *f, const json_t *summary) {
+    size_t i, k;
+    json_t *search, *range;
+    json_array_foreach (json_object_get(summary, "searches"), i, search) {
+        if (i == SEARCHES_MAX) break;
+        add_progress(f, search);
+        json_array_foreach (json_object_get(search, "ranges"), k, range) add_effect(f, search, range);
+    }
+}
+
 void figures_of(const json_t *summary, struct figures *f) {
     *f = (struct figures){0};
     for (size_t n = 0; n < sizeof norms / sizeof *norms; n++) add_tradeoff(f, summary, norms[n]);
@@ -273,6 +376,7 @@ void figures_of(const json_t *summary, struct figures *f) {
         for (size_t n = 0; n < sizeof norms / sizeof *norms; n++)
             add_robust(f, summary, arena_text(&f->arena, method), norms[n]);
     json_decref(seen);
+    add_searches(f, summary);
 }
 
 bool figures_draw(struct figures *f, const char *directory, struct error *e) {

@@ -98,6 +98,12 @@ static void not_measured(FILE *f, const char *name) {
     fputs("<div class=\"none\">not measured</div></div>\n", f);
 }
 
+static bool has_figures(const struct page *p, enum figure_kind kind) {
+    for (int i = 0; i < p->figures->count; i++)
+        if (p->figures->figure[i].kind == kind) return true;
+    return false;
+}
+
 // ---- verdict
 
 static void put_utility(FILE *f, const json_t *u, const json_t *entry) {
@@ -148,6 +154,7 @@ static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
 static void put_verdicts(const struct page *p) {
     size_t i;
     json_t *v;
+    if (!json_array_size(p->entries) && has_figures(p, FIGURE_SEARCH)) return;  // nothing but searches
     fputs("<h2 id=\"verdict\">Verdict</h2>\n<p class=\"small\">Each number with its 95 % interval (band). The tick is "
           "chance, the ring is "
           "random noise of the attack's size.</p>\n",
@@ -263,12 +270,6 @@ static void put_figures(const struct page *p, enum figure_kind kind, const char 
         else put_lines_table(p->f, &g->chart);
         fputs("</div></details>\n</figure>\n", p->f);
     }
-}
-
-static bool has_figures(const struct page *p, enum figure_kind kind) {
-    for (int i = 0; i < p->figures->count; i++)
-        if (p->figures->figure[i].kind == kind) return true;
-    return false;
 }
 
 static void put_picture(FILE *f, const struct page_picture *g, size_t *used) {
@@ -415,6 +416,65 @@ static void put_models(const struct page *p) {
     fputs("</tbody></table></div>\n", p->f);
 }
 
+static void put_list(FILE *f, const json_t *list) {
+    size_t i;
+    json_t *text;
+    fputs("<ul>\n", f);
+    json_array_foreach (list, i, text) {
+        fputs("<li>", f);
+        put_text(f, json_is_string(text) ? json_string_value(text) : "");
+        fputs("</li>\n", f);
+    }
+    fputs("</ul>\n", f);
+}
+
+// ---- searches
+
+static void put_real(FILE *f, double value) {
+    if (isfinite(value)) markup(f, "%.5g", value);
+    else fputs("-", f);
+}
+
+static void put_best(FILE *f, const json_t *search) {
+    double expected = summary_real(search, "best.expected"), sd = summary_real(search, "best.expected_sd"), starts = summary_real(search, "starts_best");
+    markup(f, "<h3>%s</h3>\n<p>The %s ", summary_text(search, "id"), strcmp(summary_text(search, "goal"), "maximise") ? "least" : "greatest");
+    put_text(f, summary_text(search, "metric"));
+    fputs(" found is <strong>", f);
+    put_real(f, summary_real(search, "best.value"));
+    markup(f, "</strong>, in %.0f trials of which %.0f failed.", summary_real(search, "trials"), summary_real(search, "failed"));
+    if (isfinite(expected)) markup(f, " The model expects %.5g there, with a standard deviation of %.2g.", expected, sd);
+    if (isfinite(starts)) markup(f, " The best of the evenly spread trials, which no model chose, is %.5g.", starts);
+    fputs("</p>\n<p><code>", f);
+    put_text(f, summary_text(search, "best.command"));
+    fputs("</code></p>\n", f);
+}
+
+static void put_searches(const struct page *p) {
+    size_t i, k;
+    json_t *search, *range;
+    json_array_foreach (json_object_get(p->summary, "searches"), i, search) {
+        put_best(p->f, search);
+        fputs("<div class=\"wide\"><table><caption>Ranges; share: of the variance that the model sees, what the setting explains alone; length: how far "
+              "apart two settings may be and still tell of each other, in units of the range</caption>\n<thead><tr><th>setting</th><th>range</th>"
+              "<th class=\"n\">best</th><th class=\"n\">share</th><th class=\"n\">length</th></tr></thead>\n<tbody>\n",
+              p->f);
+        json_array_foreach (json_object_get(search, "ranges"), k, range) {
+            const json_t *best = json_object_get(record_get(search, "best.at"), summary_text(range, "name"));
+            markup(p->f, "<tr><th>%s</th><td>", summary_text(range, "name"));
+            put_text(p->f, summary_text(range, "range"));
+            fputs("</td><td class=\"n\">", p->f);
+            if (best) put_value(p->f, best);
+            fputs("</td><td class=\"n\">", p->f);
+            put_real(p->f, summary_real(range, "share"));
+            fputs("</td><td class=\"n\">", p->f);
+            put_real(p->f, summary_real(range, "length"));
+            fputs("</td></tr>\n", p->f);
+        }
+        fputs("</tbody></table></div>\n", p->f);
+        if (json_array_size(json_object_get(search, "notes"))) put_list(p->f, json_object_get(search, "notes"));
+    }
+}
+
 // ---- how strong the attacks were
 
 // `without`: keys between blanks that are shown elsewhere.
@@ -430,18 +490,6 @@ static void put_options(FILE *f, const json_t *options, const char *without) {
         put_value(f, json_object_get(options, key[i]));
     }
     free(key);
-}
-
-static void put_list(FILE *f, const json_t *list) {
-    size_t i;
-    json_t *text;
-    fputs("<ul>\n", f);
-    json_array_foreach (list, i, text) {
-        fputs("<li>", f);
-        put_text(f, json_is_string(text) ? json_string_value(text) : "");
-        fputs("</li>\n", f);
-    }
-    fputs("</ul>\n", f);
 }
 
 static void put_stronger(FILE *f, const json_t *robust, const json_t *config) {
@@ -551,7 +599,7 @@ static void put_blobs(const struct page *p) {
         put_text(p->f, summary_text(blob, "name"));
         fputs("</td><td>", p->f);
         put_text(p->f, *kind ? kind : "plain safetensors");
-        if (strcmp(kind, "model") && strcmp(kind, "attack") && strcmp(kind, "dataset"))
+        if (strcmp(kind, "model") && strcmp(kind, "attack") && strcmp(kind, "trials") && strcmp(kind, "dataset"))
             fputs(" <span class=\"soft\">(not shown here)</span>", p->f);
         markup(p->f, "</td><td><code>%s</code></td><td>%s</td></tr>\n", summary_text(blob, "digest"),
                summary_true(blob, "sealed") ? "yes" : "no");
@@ -573,14 +621,14 @@ static void put_head(const struct page *p) {
            title);
     fputs(style_sheet, p->f);
     markup(p->f, "</style>\n</head>\n<body>\n<header>\n<h1>%s</h1>\n", title);
-    fputs("<p class=\"soft\">What these classifiers are worth, what they withstand, and how sure that is.</p>\n<nav><a "
-          "href=\"#verdict\">Verdict</a> ",
-          p->f);
+    fputs("<p class=\"soft\">What these classifiers are worth, what they withstand, and how sure that is.</p>\n<nav>", p->f);
+    if (json_array_size(p->entries) || !has_figures(p, FIGURE_SEARCH)) fputs("<a href=\"#verdict\">Verdict</a> ", p->f);
     if (has_figures(p, FIGURE_TRADEOFF)) fputs("<a href=\"#tradeoff\">Trade-off</a> ", p->f);
     if (has_figures(p, FIGURE_TRAINING)) fputs("<a href=\"#training\">Training</a> ", p->f);
     if (has_figures(p, FIGURE_ROBUST)) fputs("<a href=\"#robustness\">Robustness</a> ", p->f);
     if (p->pictures) fputs("<a href=\"#images\">Images</a> ", p->f);
     if (classes_of(p)) fputs("<a href=\"#classes\">Classes</a> ", p->f);
+    if (has_figures(p, FIGURE_SEARCH)) fputs("<a href=\"#search\">Search</a> ", p->f);
     fputs("<a href=\"#provenance\">Provenance</a> <a href=\"#limits\">Limits</a></nav>\n</header>\n<main>\n", p->f);
 }
 
@@ -605,6 +653,8 @@ char *page_html(const json_t *summary, const struct figures *figures, const stru
     put_pictures(&p);
     put_classes(&p);
     put_strength(&p);
+    put_figures(&p, FIGURE_SEARCH, "search", "Search");
+    if (has_figures(&p, FIGURE_SEARCH)) put_searches(&p);
     fputs("<h2 id=\"provenance\">Provenance</h2>\n", p.f);
     put_steps(&p);
     put_blobs(&p);

@@ -78,6 +78,28 @@ static void put_entry(FILE *f, const char *id, const json_t *metrics) {
                         plain(json_number_value(value)));
 }
 
+// A trial's number stands where others have the epoch.
+static void put_search(FILE *f, const json_t *search) {
+    static const char *const keys[] = {"value", "so_far"};
+    struct row r = {summary_text(search, "id"), "search", "", NAN, -1, 0, ""};
+    size_t i, k;
+    json_t *value, *range;
+    for (int m = 0; m < 2; m++) {
+        r.metric = keys[m];
+        json_array_foreach (json_object_get(search, keys[m]), i, value) {
+            r.epoch = (long)i + 1;
+            if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
+        }
+    }
+    json_array_foreach (json_object_get(search, "ranges"), k, range) {
+        r.metric = summary_text(range, "name");
+        json_array_foreach (json_object_get(range, "x"), i, value) {
+            r.epoch = (long)i + 1;
+            if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
+        }
+    }
+}
+
 char *rows_csv(const json_t *summary) {
     char *text = NULL;
     size_t size, i;
@@ -87,6 +109,7 @@ char *rows_csv(const json_t *summary) {
     fputs("entry,set,method,eps,class,epoch,metric,value,low,high\n", f);
     json_array_foreach (json_object_get(summary, "entries"), i, entry)
         put_entry(f, summary_text(entry, "id"), summary_metrics(summary, entry));
+    json_array_foreach (json_object_get(summary, "searches"), i, entry) put_search(f, entry);
     BUG_IF(fclose(f) != 0, "no memory for rows");
     return text;
 }

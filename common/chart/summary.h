@@ -9,6 +9,7 @@
 //     metrics      by id: chance, train, test, history, clean, robust.METHOD.eps_E, strongest.eps_E, per_class.
 //                  Rates are fractions with their 95 % intervals beside them (NAME_interval).
 //     verdict      one for each entry: utility, robustness, membership, reconstruction
+//     searches     what tune(1) tried (trials.h)
 //     blobs        what was read: name, kind, digest
 //     lineage      every step that led here, oldest first, with its inputs' digests and, where known, its output's
 //     limits       sentences: what these numbers do not say

@@ -463,7 +463,7 @@ static struct chart small_chart(const char *name, struct chart_series *s, struct
     p[0] = (struct chart_point){0, 80, 75, 85, NAN, NAN, NULL};
     p[1] = (struct chart_point){.1, 20, 15, 25, NAN, NAN, NULL};
     *s = (struct chart_series){.name = name, .style = CHART_LINE, .count = 2, .point = p};
-    return (struct chart){"stem", "A <title>", "x", "y", "An \"alt\"", 0, .1, 0, 100, false, 1, s};
+    return (struct chart){"stem", "A <title>", "x", "y", "An \"alt\"", 0, .1, 0, 100, false, 1, s, false, 0, NULL};
 }
 
 static void a_script_quotes_texts(void **state)

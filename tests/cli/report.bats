@@ -153,7 +153,7 @@ END_OF_PYTHON
     [ ! -e "$BATS_TEST_TMPDIR/none" ]
     for words in "-o $BATS_TEST_TMPDIR/none" --json; do
         run -3 report "$BATS_TEST_TMPDIR/odd.st" "$DATA/test.st" $words
-        [[ "$output" == *"no model, no attack and no search among the inputs"* ]]
+        [[ "$output" == *"no model, no attack, no reconstruction and no search among the inputs"* ]]
         [ ! -e "$BATS_TEST_TMPDIR/none" ]
     done
 }

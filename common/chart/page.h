@@ -13,9 +13,9 @@ enum { PAGE_PICTURES = 2 << 20 };  // bytes of base64 for pictures; what is over
 
 struct page_picture {
     const char *entry, *method;  // whose, by what
-    bool wall;                   // of a reconstruction, not of an attack
     const char *file;            // its name in the report's directory
     struct chart_bytes png;
+    bool wall;                   // of a reconstruction, not of an attack
 };
 
 // free() it.

@@ -156,11 +156,15 @@ static double real(const json_t *record, const char *path) {
     return record_get_real(record, path, &value) ? value : 0. / 0.;
 }
 
-static void say_interval(const json_t *record, const char *what, const char *path, const char *more) {
+static void say_digits(const json_t *record, const char *what, const char *path, int digits, const char *more) {
     char low[160], high[160];
     snprintf(low, sizeof low, "%s_interval.0", path);
     snprintf(high, sizeof high, "%s_interval.1", path);
-    msg_say("%-24s %7.3f (%.3f to %.3f)%s", what, real(record, path), real(record, low), real(record, high), more);
+    msg_say("%-24s %7.*f (%.*f to %.*f)%s", what, digits, real(record, path), digits, real(record, low), digits, real(record, high), more);
+}
+
+static void say_interval(const json_t *record, const char *what, const char *path, const char *more) {
+    say_digits(record, what, path, 3, more);
 }
 
 static void say_scores(const json_t *record, const char *name, const char *path) {
@@ -249,7 +253,7 @@ static bool compare(char **path, struct pool *pool, struct result *r, struct err
         pairs_save(&pairs, o.seed, r->b, r->record);
         say_interval(r->record, "SSIM", "metrics.ssim.mean", "");
         say_interval(r->record, "PSNR, dB", "metrics.psnr.mean", "");
-        say_interval(r->record, "MSE", "metrics.mse.mean", "");
+        say_digits(r->record, "MSE", "metrics.mse.mean", 6, "");
         say_interval(r->record, "NCC", "metrics.ncc.mean", "");
         fine = write_all(r, e);
     }
@@ -423,18 +427,43 @@ struct runs {
     struct scorecard_run *run;
 };
 
+// A run counts once.
+static bool check_run(const struct runs *r, const struct blob *b, struct error *e) {
+    for (int i = 0; i < r->count; i++)
+        if (!strcmp(r->blob[i]->digest, b->digest)) return blob_refuse(b, e, "the same score as %s", r->blob[i]->source);
+    return true;
+}
+
 static bool read_runs(const char *path, struct runs *r, struct error *e) {
     struct blob_stream *stream = blob_stream_open(path, e);
     struct blob *b;
     bool fine = stream;
     while (fine && (b = blob_next(stream, e))) {
+        fine = blob_expect_kind(b, "score", e) && check_run(r, b, e);
         r->blob = memory_grow(r->blob, (size_t)(r->count + 1) * sizeof *r->blob);
         r->run = memory_grow(r->run, (size_t)(r->count + 1) * sizeof *r->run);
         r->blob[r->count++] = b;
-        fine = blob_expect_kind(b, "score", e) && scorecard_run_of(b, NULL, &r->run[r->count - 1], e);
+        fine = fine && scorecard_run_of(b, NULL, &r->run[r->count - 1], e);
     }
     blob_stream_close(stream);
     return fine && !e->status;
+}
+
+// Intervals take the training images of different runs for different ones.
+static void note_same_members(const struct runs *r, json_t *record) {
+    int same = 0;
+    for (int i = 0; i < r->count; i++)
+        for (int k = 0; k < i; k++) {
+            const struct tensor *a = blob_find(r->blob[i], "index"), *b = blob_find(r->blob[k], "index");
+            const char *from = blob_meta(r->blob[i], "assay.source"), *other = blob_meta(r->blob[k], "assay.source");
+            if (!a || !b || !from || !other || strcmp(from, other) || tensor_bytes(a) != tensor_bytes(b)) continue;
+            if (memcmp(a->data, b->data, tensor_bytes(a))) continue;
+            same++;
+            break;
+        }
+    if (!same) return;
+    record_note(record, "%d of %d runs have the training images of another one: the intervals take them for different ones and are too narrow", same, r->count);
+    msg_warn("%d of %d runs have the training images of another one: intervals are too narrow", same, r->count);
 }
 
 // The baselines that every run has.
@@ -466,6 +495,7 @@ static bool pool_scores(const struct operands *operands, struct result *r, struc
         json_object_set_new(settings, "seed", record_seed(o.seed));
         begin(r, settings, (const struct blob *const *)runs.blob, runs.count);
         record_int(r->record, "metrics.count.runs", runs.count);
+        note_same_members(&runs, r->record);
         scorecard_save(runs.run, runs.count, o.seed, r->record, "metrics.ncc");
         say_scores(r->record, "NCC", "metrics.ncc");
         say_interval(r->record, "TPR at FPR 1 %", "metrics.ncc.tpr_at_fpr_1e-2", "");

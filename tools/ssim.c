@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../common/audit/certificate.h"
+#include "../common/audit/marks.h"
 #include "../common/audit/images.h"
 #include "../common/audit/pairs.h"
 #include "../common/audit/scorecard.h"
@@ -271,7 +271,7 @@ struct card {
     struct control *s;
     struct scorecard_match *match[1 + BASELINES + BESIDE_MAX];  // they own the numbers of the tensors
     int matches;
-    struct certificate certificate;
+    struct marks marks;
     struct scorecard_wall wall;
 };
 
@@ -347,13 +347,13 @@ static bool score_candidates(struct card *c, struct result *r, struct error *e) 
 
 static bool score_marks(struct card *c, struct result *r, struct error *e) {
     if (!c->candidates->certified) return true;
-    if (!certificate_judge(c->s, c->match[0], c->candidates, c->among, &c->certificate, e)) return false;
+    if (!marks_judge(c->s, c->match[0], c->candidates, c->among, &c->marks, e)) return false;
     blob_add(r->b, "certified", U8, 1, &c->candidates->count, c->candidates->certified);
-    blob_add(r->b, "certified.right", U8, 1, &c->candidates->count, c->certificate.verdict);
-    record_int(r->record, "metrics.certified.count", c->certificate.count);
-    record_int(r->record, "metrics.certified.right", c->certificate.right);
-    record_int(r->record, "metrics.certified.members", c->certificate.members);
-    record_rate(r->record, "metrics.certified.precision", (long)c->certificate.right, (long)c->certificate.count);
+    blob_add(r->b, "certified.right", U8, 1, &c->candidates->count, c->marks.verdict);
+    record_int(r->record, "metrics.certified.count", c->marks.count);
+    record_int(r->record, "metrics.certified.right", c->marks.right);
+    record_int(r->record, "metrics.certified.members", c->marks.members);
+    record_rate(r->record, "metrics.certified.precision", (long)c->marks.right, (long)c->marks.count);
     return true;
 }
 
@@ -403,13 +403,13 @@ static bool score(const char *path, struct pool *pool, struct result *r, struct 
     }
     if (fine) {
         say_card(r->record);
-        c.wall = scorecard_wall(c.s, c.match[0], c.candidates, c.certificate.verdict, WALL_MAX);
+        c.wall = scorecard_wall(c.s, c.match[0], c.candidates, c.marks.verdict, WALL_MAX);
         scorecard_save_wall(c.s, &c.wall, r->b);
         fine = score_baselines(&c, r, e) && write_all(r, e);
     }
     for (int i = 0; i < c.matches; i++) scorecard_match_free(c.match[i]);
     scorecard_wall_free(&c.wall);
-    free(c.certificate.verdict);
+    free(c.marks.verdict);
     control_free(c.s);
     free_beside(&c.beside);
     images_free(c.candidates);

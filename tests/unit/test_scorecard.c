@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audit/certificate.h"
+#include "audit/marks.h"
 #include "base/arena.h"
 #include "base/rng.h"
 #include "chart/wall.h"
@@ -281,14 +281,14 @@ static void test_marks(void **state) {
     struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS});
     struct scorecard_match *m = match(s, candidates.images, 0);
     for (int k = 0; k < 2; k++) {
-        struct certificate marks;
-        assert_true(certificate_judge(s, m, candidates.images, k ? all.images : NULL, &marks, &e));
+        struct marks marks;
+        assert_true(marks_judge(s, m, candidates.images, k ? all.images : NULL, &marks, &e));
         assert_true(marks.count == 8 && marks.right == 5 && marks.members == 4);
         for (int i = 0; i < 20; i++) assert_int_equal(marks.verdict[i], i < 5);
         free(marks.verdict);
     }
     // An image that comes nearer than the member takes the mark away, however high the member's own correlation.
-    struct certificate marks;
+    struct marks marks;
     memcpy(all.x + 250 * PIXELS, candidates.x + 2 * PIXELS, PIXELS * sizeof(float));
     all.x[250 * PIXELS] += all.x[250 * PIXELS] > .5f ? -.004f : .004f;
     candidates.x[2 * PIXELS + 9] += candidates.x[2 * PIXELS + 9] > .5f ? -.2f : .2f;
@@ -296,7 +296,7 @@ static void test_marks(void **state) {
     scorecard_match_free(m);
     m = match(s, candidates.images, 0);
     assert_true(m->member[2] == 2 && m->member_ncc[2] > .95f);
-    assert_true(certificate_judge(s, m, candidates.images, all.images, &marks, &e));
+    assert_true(marks_judge(s, m, candidates.images, all.images, &marks, &e));
     assert_true(marks.right == 4 && !marks.verdict[2]);
     // The wall shows whom a candidate is nearest to, and its mark.
     struct scorecard_wall w = scorecard_wall(s, m, candidates.images, marks.verdict, 6);

@@ -1,5 +1,5 @@
-// certificate.c: marks against the truth and everything else.
-#include "certificate.h"
+// marks.c: marks against the truth and everything else.
+#include "marks.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -38,9 +38,9 @@ static struct images *marked_images(const struct images *candidates, int64_t cou
     return marked;
 }
 
-bool certificate_judge(const struct control *s, const struct scorecard_match *m, const struct images *candidates,
-                     const struct images *among, struct certificate *out, struct error *e) {
-    *out = (struct certificate){.verdict = memory_zero((size_t)candidates->count)};
+bool marks_judge(const struct control *s, const struct scorecard_match *m, const struct images *candidates,
+                     const struct images *among, struct marks *out, struct error *e) {
+    *out = (struct marks){.verdict = memory_zero((size_t)candidates->count)};
     if (!among) among = s->held_out;
     BUG_IF(!candidates->certified || m->candidates != candidates->count, "marks of other candidates");
     if (!images_agree(s->truth, among, e)) return false;
@@ -57,7 +57,7 @@ bool certificate_judge(const struct control *s, const struct scorecard_match *m,
         for (long c = 0; c < chunks; c++) other = fmaxf(other, g.nearest[c * out->count + k]);
         k++;
         // The member itself, where it is among them, comes as near and no nearer.
-        out->verdict[j] = m->member_ncc[j] >= CERTIFICATE_BAR && other <= m->member_ncc[j] + NCC_ROUNDING;
+        out->verdict[j] = m->member_ncc[j] >= MARKS_BAR && other <= m->member_ncc[j] + NCC_ROUNDING;
         out->right += out->verdict[j];
         if (out->verdict[j]) named[m->member[j]] = 1;
     }

@@ -10,18 +10,21 @@
 #include "../common/base/out.h"
 #include "../common/base/stats.h"
 #include "../common/io/record.h"
+#include "../common/nn/settle.h"
 #include "../common/nn/train.h"
 
 static struct {
     const char *input, *test, *arch, *output, *import;
     int64_t epochs, batch, threads, patience;
     double lr, momentum, l2, weight_decay, smoothing, validation;
-    const char *optimiser, *schedule, *augment, *class_weights, *normalise, *subset, *device, *checkpoint, *resume;
+    const char *optimiser, *schedule, *augment, *class_weights, *normalise, *subset, *device, *checkpoint, *resume, *settle;
+    double settle_to, settle_lr;
+    bool stationarity;
     bool nesterov, keep_best, json, profile, explain;
     struct reals positive, image;
     uint64_t seed;
 } o = {.arch = "cnn", .epochs = 10, .batch = 128, .lr = 1e-3, .momentum = .9, .weight_decay = .01, .optimiser = "adam",
-       .schedule = "constant", .augment = "none", .class_weights = "none", .normalise = "scalar", .subset = "all", .device = "cpu"};
+       .schedule = "constant", .augment = "none", .class_weights = "none", .normalise = "scalar", .subset = "all", .device = "cpu", .settle_lr = .1};
 
 static struct opt opts[] = {
     {"input", 'i', OPT_FILE, &o.input, "DATA", "images and labels to train on", NULL, 0, 0, false},
@@ -46,6 +49,10 @@ static struct opt opts[] = {
     {"validation", 0, OPT_REAL, &o.validation, "F", "share of the training examples held out for validation", NULL, 0, .9, false},
     {"patience", 0, OPT_INT, &o.patience, "N", "stop after N epochs without a better validation loss; 0: never", NULL, 0, 1e6, false},
     {"keep-best", 0, OPT_FLAG, &o.keep_best, NULL, "end with the weights of the best validation loss", NULL, 0, 0, false},
+    {"stationarity", 0, OPT_FLAG, &o.stationarity, NULL, "measure |gradient of the whole loss| / (l2 |weights|) at the end", NULL, 0, 0, false},
+    {"settle", 0, OPT_TEXT, &o.settle, "WORD", "then come to rest by sgd:STEPS or lbfgs:STEPS on all examples at once", NULL, 0, 0, false},
+    {"settle-to", 0, OPT_REAL, &o.settle_to, "R", "settle until the residual is R; 0: all steps", NULL, 0, 1e3, false},
+    {"settle-lr", 0, OPT_REAL, &o.settle_lr, "R", "learning rate of --settle sgd, falling by a cosine", NULL, 1e-12, 1e6, false},
     {"import", 0, OPT_FILE, &o.import, "FILE", "no training: turn a state dict in safetensors into a model", NULL, 0, 0, false},
     {"image", 0, OPT_REALS, &o.image, "C,H,W", "with --import: the shape of an image, where no -i tells", NULL, 1, 32768, false},
     {"checkpoint", 0, OPT_FILE, &o.checkpoint, "FILE", "save here after every epoch (MODEL.checkpoint when interrupted)", NULL, 0, 0, false},
@@ -62,7 +69,9 @@ static struct program program = {
     .name = "trainclf", .summary = "train an image classifier", .operands = "", .opts = opts, .count = sizeof opts / sizeof *opts,
     .examples = "fetch synthetic --count 300 | trainclf -i - --arch mlp --epochs 2 -o mlp.st\n"
                 "fetch synthetic --count 300 | trainclf -i - --arch \"flatten | linear 64 | relu | linear 10\" --l2 1e-4 --json\n"
-                "trainclf --import mlp.st --arch mlp --image 1,28,28 -o same.st",
+                "trainclf --import mlp.st --arch mlp --image 1,28,28 -o same.st\n"
+                "fetch synthetic --count 50 | trainclf -i - --arch \"homogeneous 200 | init he,first:1e-3\" --normalise mean-image --l2 1e-3 \\\n"
+                "    --epochs 100 --settle lbfgs:100 -o rest.st",
     .see_also = "fetch(1), attack(1), report(1), tensor(1), blob(5)",
 };
 
@@ -102,6 +111,10 @@ static void check(void) {
     if (strcmp(o.optimiser, "sgd") && (opt_given(&program, "momentum") || o.nesterov)) msg_usage("--momentum and --nesterov are for --optimiser sgd");
     if (o.nesterov && !(o.momentum > 0)) msg_usage("--nesterov needs --momentum over 0");
     if (strcmp(o.optimiser, "adamw") && opt_given(&program, "weight-decay")) msg_usage("--weight-decay is for --optimiser adamw; --l2 is the coupled form");
+    if ((o.settle || o.stationarity) && !(o.l2 > 0)) msg_usage("--%s needs --l2 over 0", o.settle ? "settle" : "stationarity");
+    if (o.settle && !strcmp(o.optimiser, "adamw")) msg_usage("--settle minimises the loss with --l2, and adamw's decay is another");
+    if ((o.settle || o.stationarity) && strcmp(o.augment, "none")) msg_usage("--%s needs the images as they are: no --augment", o.settle ? "settle" : "stationarity");
+    if (!o.settle && (opt_given(&program, "settle-to") || opt_given(&program, "settle-lr"))) msg_usage("--settle-to and --settle-lr are for --settle");
     if (!strcmp(o.schedule, "onecycle")) o.schedule = "one-cycle";  // one word for one thing in records and checkpoints
 }
 
@@ -145,6 +158,11 @@ static json_t *identity(const struct model *m, const struct dataset *d, const st
         json_object_set_new(c, "nesterov", json_boolean(o.nesterov));
     }
     if (!strcmp(o.optimiser, "adamw")) REAL("weight_decay", o.weight_decay);
+    if (o.settle) {
+        TEXT("settle", o.settle);
+        REAL("settle_to", o.settle_to);
+        REAL("settle_lr", o.settle_lr);
+    }
     if (m->binary) json_object_set_new(c, "positive", model_positive(m));
     return c;
 #undef TEXT
@@ -256,7 +274,7 @@ static bool prepare(struct model *m, struct train_split *split, struct dataset *
     return (!m->binary || train_two_classes(m, d, split, e)) && train_normalise(m, o.normalise, d, split->train, split->trains, pool, e);
 }
 
-static bool settle(struct train_options *options, double **weight, const struct model *m, const struct dataset *d,
+static bool fill_options(struct train_options *options, double **weight, const struct model *m, const struct dataset *d,
                    const struct train_split *split, struct error *e) {
     static char beside[4096];
     *options = (struct train_options){
@@ -303,6 +321,41 @@ static bool note_results(struct training *t, json_t *record, struct error *e) {
     return !t->test || out_stopping() || note_metrics(t, "test", t->test, NULL, t->test->count, record, e);
 }
 
+static struct settle_options settling;
+
+// Before any training, so that a mistake costs none.
+static bool check_rest(const struct model *m, const double *weight, struct error *e) {
+    settling = (struct settle_options){.residual = o.settle_to, .lr = o.settle_lr, .l2 = o.l2, .smoothing = o.smoothing, .class_weight = weight,
+                                       .device = o.device};
+    if (!o.settle && !o.stationarity) return true;
+    if (settle_refused(m)) return error_set(e, EXIT_USAGE, "--%s: %s", o.settle ? "settle" : "stationarity", settle_refused(m));
+    return !o.settle || settle_parse(o.settle, &settling.method, &settling.steps, e);
+}
+
+// --settle and --stationarity, once the epochs are over.
+static bool come_to_rest(struct training *t, json_t *record, struct error *e) {
+    struct settle_options s = settling;
+    struct stationarity at;
+    int64_t steps = 0;
+    if (o.settle && !settle_run(t->model, t->data, t->split.train, t->split.trains, &s, &steps, &t->interrupted, t->pool, e)) return false;
+    if (t->interrupted) return train_save(t, e);
+    if (!settle_measure(t->model, t->data, t->split.train, t->split.trains, &s, &at, t->pool, e)) return false;
+    if (o.settle) record_int(record, "metrics.settle.steps", steps);
+    record_real(record, "metrics.stationarity.loss", at.loss);
+    record_real(record, "metrics.stationarity.norm", at.norm);
+    record_real(record, "metrics.stationarity.residual", at.residual);
+    if (isnan(at.residual_kinks)) {
+        msg_say("stationarity: residual %.5f", at.residual);
+        return true;
+    }
+    record_real(record, "metrics.stationarity.residual_kinks", at.residual_kinks);
+    record_int(record, "metrics.stationarity.kinks", at.kinks);
+    record_int(record, "metrics.stationarity.pairs", at.pairs);
+    msg_say("stationarity: residual %.5f; with derivatives free on the %lld of %lld kinks of the first layer %.5f", at.residual, (long long)at.kinks,
+            (long long)at.pairs, at.residual_kinks);
+    return true;
+}
+
 static bool write_result(struct training *t, json_t *record, struct error *e) {
     struct blob *b = blob_new("model");
     const struct dataset *test = t->test;
@@ -325,7 +378,9 @@ static bool run(struct training *t, struct error *e) {
     if (t->interrupted) end_interrupted(t);
     json_t *record = record_new();
     json_object_update(json_object_get(record, "config"), (json_t *)t->options->identity);
-    bool fine = note_results(t, record, e);
+    bool fine = (!o.settle && !o.stationarity) || come_to_rest(t, record, e);
+    if (fine && t->interrupted) end_interrupted(t);
+    fine = fine && note_results(t, record, e);
     if (fine && out_stopping() && train_save(t, e)) end_interrupted(t);
     fine = fine && !e->status;
     if (fine && o.profile) train_say_profile(t);
@@ -347,7 +402,7 @@ static bool train_model(struct dataset *d, struct dataset *test, struct pool *po
     struct training *t = NULL;
     json_t *is = NULL;
     double *weight = NULL;
-    if (prepare(m, &split, d, test, pool, e) && settle(&options, &weight, m, d, &split, e)) {
+    if (prepare(m, &split, d, test, pool, e) && fill_options(&options, &weight, m, d, &split, e) && check_rest(m, weight, e)) {
         options.identity = is = identity(m, d, test);
         t = train_open(m, &options, NULL, d, &split, test, pool, e);
     }

@@ -541,7 +541,7 @@ struct arch *arch_parse(const char *text, struct shape input, int outputs, struc
     a->input = input;
     a->outputs = outputs;
     BUG_IF(input.rank != 3, "an image has three dimensions");
-    BUG_IF(outputs < 1, "%d outputs", outputs);
+    BUG_IF(outputs < 0, "%d outputs", outputs);
     struct reader r = {.a = a, .e = e, .shape = input};
     bool image = true;
     for (int i = 0; i < 3; i++) image = image && input.dim[i] >= 1 && input.dim[i] <= SIDE_MAX;
@@ -554,7 +554,8 @@ struct arch *arch_parse(const char *text, struct shape input, int outputs, struc
         split(&r, preset ? preset : text);
         fine = read_line(&r);
     }
-    if (fine && !(r.shape.rank == 1 && r.shape.dim[0] == outputs)) {
+    a->output = r.shape;
+    if (fine && outputs && !(r.shape.rank == 1 && r.shape.dim[0] == outputs)) {
         r.at = r.first;
         fine = refuse(&r, "the network ends with %s where [%d] is needed, one number for each class", shape_text(&r.shape, shape), outputs);
     }
@@ -590,6 +591,16 @@ void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state) 
     }
     for (int i = 0; i < a->states; i++)
         for (int64_t j = 0; j < a->state[i].count; j++) state[a->state[i].offset + j] = (float)a->state[i].spread;
+}
+
+const struct arch_tensor *arch_first_linear(const struct arch *a, const struct arch_tensor **bias) {
+    int i = 0;
+    while (i < a->elements && a->element[i].kind == FLATTEN) i++;
+    *bias = NULL;
+    if (!i || i == a->elements || a->element[i].kind != LINEAR) return NULL;
+    const struct arch_tensor *weight = a->param + a->element[i].param;
+    if (a->element[i].bias) *bias = weight + 1;
+    return weight;
 }
 
 const struct arch_tensor *arch_param_at(const struct arch *a, int64_t i) {
@@ -767,6 +778,28 @@ static struct node *convolution(struct builder *c, struct node *x) {
     return l->bias ? graph_add(c->g, y, per_channel(c->g, param(c, 1), y->shape)) : y;
 }
 
+// A whole number as x has it at every position.
+static struct node *spread(struct graph *g, struct node *number, const struct node *x) {
+    struct shape ones = {.rank = x->shape.rank};
+    for (int i = 0; i < ones.rank; i++) ones.dim[i] = 1;
+    return graph_broadcast(g, graph_reshape(g, graph_each(g, number), ones), x->shape);
+}
+
+static struct node *relu(const struct builder *c, struct node *x) {
+    struct graph *g = c->g;
+    const struct arch_build *b = c->b;
+    BUG_IF(b->smooth && b->sharpness, "relu is smooth, or has a smooth derivative");
+    if (b->smooth) {  // relu(x) + log(1 + exp(-k |x|)) / k: no exponential overflows
+        struct node *plain = graph_relu(g, x), *k = spread(g, b->smooth, x);
+        struct node *size = graph_add(g, plain, graph_relu(g, graph_neg(g, x)));
+        return graph_add(g, plain, graph_div(g, graph_log(g, graph_shift(g, graph_exp(g, graph_neg(g, graph_mul(g, k, size))), 1)), k));
+    }
+    if (!b->sharpness) return graph_relu(g, x);
+    // soft_relu(s x) / s is relu(x), and its declared derivative is sigmoid(s x).
+    struct node *s = spread(g, b->sharpness, x);
+    return graph_div(g, graph_soft_relu(g, graph_mul(g, x, s), 1), s);
+}
+
 static struct node *build_element(struct builder *c, struct node *x) {
     struct graph *g = c->g;
     const struct arch_element *l = c->now;
@@ -777,9 +810,9 @@ static struct node *build_element(struct builder *c, struct node *x) {
     case AVGPOOL: return average_pool(g, x, l->k, l->out);
     case DROPOUT: return dropout(c, x, l->p, x->shape, "");
     case DROPOUT2D: return dropout(c, x, l->p, (struct shape){3, {x->shape.dim[0], 1, 1}}, "");
-    case RELU: return graph_relu(g, x);
+    case RELU: return relu(c, x);
     // a x + (1 - a) relu(x): the slope at 0 is a, as in PyTorch.
-    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, graph_relu(g, x), 1 - l->p));
+    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, relu(c, x), 1 - l->p));
     case SOFTRELU: return graph_soft_relu(g, x, l->p);
     case TANH: return graph_tanh(g, x);
     case GELU: return gelu(g, x);
@@ -821,11 +854,14 @@ void arch_build(const struct arch *a, struct graph *g, struct arch_build *b, str
     BUG_IF(!x->batch || !shape_equal(&x->shape, &a->input), "an image [C, H, W] for each example expected");
     for (int i = 0; i < a->count; i++) b->each[i] = graph_each(g, b->param[i]);
     struct builder c = {a, g, b, NULL};
-    b->features = NULL;
+    const struct arch_tensor *bias, *first = arch_first_linear(a, &bias);
+    b->features = b->first_in = b->first_out = NULL;
     for (int i = 0; i < a->elements; i++) {
         c.now = &a->element[i];
         if (c.now->kind == LINEAR && x->shape.rank == 1) b->features = x;
+        struct node *in = x;
         x = build_element(&c, x);
+        if (c.now->kind == RELU && i && a->element[i - 1].kind == LINEAR && &a->param[a->element[i - 1].param] == first) b->first_in = in, b->first_out = x;
     }
     b->logits = x;
     if (!b->features) b->features = x;

@@ -32,7 +32,8 @@ struct arch_tensor {
 struct arch {
     char *line;                 // canonical: presets written out, one space between words
     struct shape input;         // [C, H, W]
-    int outputs;                // of the last element: the number of classes, or 1 for a binary network
+    int outputs;                // of the last element: the number of classes, or 1 for a binary network; 0: any shape
+    struct shape output;        // of the last element
     int count;                  // parameters
     struct arch_tensor *param;
     int64_t size;               // floats of the flat array of parameters, gaps included
@@ -49,7 +50,7 @@ struct arch {
 };
 
 // Parses and checks `text`, a preset's name or a line, for images of shape `input`. `outputs` is what the
-// last element must give; a preset's last element gives just that. Errors (EXIT_USAGE) name the place:
+// last element must give; a preset's last element gives just that; 0 takes whatever the line ends with. Errors (EXIT_USAGE) name the place:
 // architecture, column 17, "linear x": ...
 struct arch *arch_parse(const char *text, struct shape input, int outputs, struct error *e);
 void arch_free(struct arch *a);
@@ -62,6 +63,10 @@ void arch_init(const struct arch *a, uint64_t seed, float *theta, float *state);
 // The parameter that holds position i of the flat array (gaps count to the one before), for messages.
 const struct arch_tensor *arch_param_at(const struct arch *a, int64_t i);
 
+// The first layer's weight [out, C H W] and bias (NULL where it has none) where that layer is linear in the whole image
+// and sees it as it is: `flatten | linear ...`. NULL for any other network.
+const struct arch_tensor *arch_first_linear(const struct arch *a, const struct arch_tensor **bias);
+
 // ---- the graph
 
 struct arch_build {
@@ -69,14 +74,18 @@ struct arch_build {
     uint64_t seed;         // of the dropout streams "train/dropoutI"
     struct node *key;      // training with dropout: index [3] = example, step, restart (batch)
     struct node *count;    // training with batch norm: [1], the number of examples (whole)
+    struct node *sharpness;  // relu, leaky: whole [1] s, and the derivative is sigmoid(s x) instead of a step; NULL: a step
     // Whole nodes, one per parameter and state; arch_inputs makes them inputs of the tensors' names.
     struct node **param;
     struct node **state;
+    struct node *smooth;     // whole [1] k, or NULL: relu x is log(1 + exp(k x)) / k, its smooth form; not with sharpness
     // Results of arch_build:
     struct node **each;      // graph_each(param[i]): derivatives with respect to it are per example
     struct node **new_state; // training with batch norm: whole, what replaces state[i]
     struct node *features;   // input of the last linear element: [in]
     struct node *logits;     // [outputs]
+    // Input and output [width] of a relu right behind arch_first_linear, or NULL.
+    struct node *first_in, *first_out;
 };
 
 // Takes the four arrays from the arena and makes param and state inputs of the graph, named

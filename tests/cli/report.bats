@@ -303,6 +303,12 @@ END_OF_PYTHON
     grep -qE '^strangers .*chance' said
     [ "$(grep -c '^strangers,reconstruction,noise,' "$OUT/rows.csv")" -eq 4 ]
     grep -qF 'score <span class="soft">(not shown here)' "$OUT/report.html"  # pairs.st
+    # A record that does not fit shows what does, and breaks nothing.
+    python3 "$OLDPWD/tests/make_blob.py" odd.st '{"assay.kind": "score", "assay.version": "1", "assay.record": {"config": {}, "metrics": {"ncc": {"auc": 0.5}, "baseline": [1]}}}' \
+        '{"wall.x": ["F32", [1, 3, 1, 2, 2], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]], "wall.ncc": ["F32", [1], [0]], "wall.mark": ["U8", [1], [0]]}'
+    report -q odd.st -o odd > /dev/null
+    [ "$(look odd/summary.json '[s["reconstructions"][0]["auc"], s["reconstructions"][0]["baselines"]]')" = "[0.5, []]" ]
+    [ ! -e odd/wall_odd.png ]
     # The verdict: through the step of the attack in the candidates' lineage.
     report -q "$DATA/linear.st" --json > record
     digest=$(look record 's["blobs"][0]["digest"]')

@@ -268,3 +268,48 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [[ "$output" == *"the loss of example"* || "$output" == *"the gradient of tensor"* ]]
     [[ "$output" != *"-nan"* ]]
 }
+
+@test "--settle comes to rest, the same bytes whatever the threads, and the record says how near" {
+    fetch -q synthetic --count 30 --size 1x12x12 --seed 4 -o "$BATS_TEST_TMPDIR/few.st"
+    ARGS=(-i "$BATS_TEST_TMPDIR/few.st" --arch "homogeneous 100" --l2 1e-3 --normalise mean-image --batch 30 --epochs 60 --lr .01)
+    for threads in 1 3; do
+        trainclf "${ARGS[@]}" --settle lbfgs:1000 --threads $threads -o "$BATS_TEST_TMPDIR/$threads.st"
+    done
+    cmp "$BATS_TEST_TMPDIR/1.st" "$BATS_TEST_TMPDIR/3.st"
+    run trainclf "${ARGS[@]}" --stationarity -o "$OUT"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"stationarity: residual "*" kinks of the first layer "* ]]
+    before="$(look "$OUT" 'record["metrics"]["stationarity"]["residual_kinks"]')"
+    [ "$(look "$BATS_TEST_TMPDIR/1.st" "record['metrics']['stationarity']['residual_kinks'] < .1 * $before")" = True ]
+    [ "$(look "$BATS_TEST_TMPDIR/1.st" '[record["metrics"]["settle"]["steps"] <= 1000, record["config"]["settle"], lineage[-1]["options"]["settle"]]')" = \
+        "[True, 'lbfgs:1000', 'lbfgs:1000']" ]
+    # Which examples it was trained on is there as after any training.
+    [ "$(look "$BATS_TEST_TMPDIR/1.st" 'sum(t["assay.keep"])')" = 30 ]
+}
+
+@test "settling that is interrupted begins again when its checkpoint is resumed" {
+    fetch -q synthetic --count 30 --size 1x12x12 --seed 4 -o "$BATS_TEST_TMPDIR/few.st"
+    ARGS=(-i "$BATS_TEST_TMPDIR/few.st" --arch "homogeneous 100" --l2 1e-3 --epochs 2 --threads 1 --settle sgd:20000)
+    trainclf "${ARGS[@]}" -o "$OUT" 2> "$BATS_TEST_TMPDIR/said" 3>&- &
+    until grep -q "settle 2000/20000" "$BATS_TEST_TMPDIR/said"; do sleep .01; done
+    kill -INT $!
+    status=0
+    wait $! || status=$?
+    [ "$status" -eq 130 ]
+    [ ! -e "$OUT" ]
+    refuse 3 "settle is \"sgd:20000\" there" "${ARGS[@]:0:8}" --settle sgd:5 --resume "$OUT.checkpoint"
+    trainclf -q "${ARGS[@]}" --resume "$OUT.checkpoint" -o "$OUT"
+    trainclf -q "${ARGS[@]}" -o "$BATS_TEST_TMPDIR/whole.st"
+    cmp "$BATS_TEST_TMPDIR/whole.st" "$OUT"
+}
+
+@test "what cannot be settled is refused" {
+    refuse 2 "--settle needs --l2 over 0" -i "$DATA/train.st" --settle sgd:10
+    refuse 2 "--stationarity needs --l2 over 0" -i "$DATA/train.st" --stationarity
+    refuse 2 "adamw" -i "$DATA/train.st" --l2 1e-3 --optimiser adamw --settle sgd:10
+    refuse 2 "no --augment" -i "$DATA/train.st" --l2 1e-3 --augment flip --settle sgd:10
+    refuse 2 "--settle-to and --settle-lr are for --settle" -i "$DATA/train.st" --l2 1e-3 --settle-lr .1
+    refuse 2 "dropout" -i "$DATA/train.st" --l2 1e-3 --arch "flatten | dropout .1 | linear 10" --epochs 1 --settle sgd:10
+    refuse 2 "sgd:STEPS or lbfgs:STEPS" -i "$DATA/train.st" --l2 1e-3 --arch "$SMALL" --epochs 1 --settle newton:10
+    refuse 2 "batch norm" -i "$DATA/train.st" --l2 1e-3 --arch "conv 4 3 | norm batch | flatten | linear 10" --epochs 1 --stationarity
+}

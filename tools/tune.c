@@ -109,6 +109,10 @@ static bool run(const char *command, json_t **record, struct error *e) {
     fine = fine && write_all(s, record, e);
     // What was kept for the case of an interruption only.
     if (fine && path && !o.checkpoint) unlink(path);
+    if (fine && out_stopping()) {
+        msg_say("interrupted while the trials were written; they are whole");
+        out_interrupted();
+    }
     search_free(s);
     return fine;
 }

@@ -448,7 +448,7 @@ static void put_list(FILE *f, const json_t *list) {
     size_t i;
     json_t *text;
     fputs("<ul>\n", f);
-    json_array_foreach (list, i, text) {
+    json_array_foreach(list, i, text) {
         fputs("<li>", f);
         put_text(f, json_is_string(text) ? json_string_value(text) : "");
         fputs("</li>\n", f);
@@ -548,18 +548,24 @@ static void put_reconstructions(const struct page *p) {
 // ---- searches
 
 static void put_real(FILE *f, double value) {
-    if (isfinite(value)) markup(f, "%.5g", value);
-    else fputs("-", f);
+    if (isfinite(value))
+        markup(f, "%.5g", value);
+    else
+        fputs("-", f);
 }
 
 static void put_best(FILE *f, const json_t *search) {
-    double expected = summary_real(search, "best.expected"), sd = summary_real(search, "best.expected_sd"), starts = summary_real(search, "starts_best");
-    markup(f, "<h3>%s</h3>\n<p>The %s ", summary_text(search, "id"), strcmp(summary_text(search, "goal"), "maximise") ? "least" : "greatest");
+    double expected = summary_real(search, "best.expected"), sd = summary_real(search, "best.expected_sd"),
+           starts = summary_real(search, "starts_best");
+    markup(f, "<h3>%s</h3>\n<p>The %s ", summary_text(search, "id"),
+           strcmp(summary_text(search, "goal"), "maximise") ? "least" : "greatest");
     put_text(f, summary_text(search, "metric"));
     fputs(" found is <strong>", f);
     put_real(f, summary_real(search, "best.value"));
-    markup(f, "</strong>, in %.0f trials of which %.0f failed.", summary_real(search, "trials"), summary_real(search, "failed"));
-    if (isfinite(expected)) markup(f, " The model expects %.5g there, with a standard deviation of %.2g.", expected, sd);
+    markup(f, "</strong>, in %.0f trials of which %.0f failed.", summary_real(search, "trials"),
+           summary_real(search, "failed"));
+    if (isfinite(expected))
+        markup(f, " The model expects %.5g there, with a standard deviation of %.2g.", expected, sd);
     if (isfinite(starts)) markup(f, " The best of the evenly spread trials, which no model chose, is %.5g.", starts);
     fputs("</p>\n<p><code>", f);
     put_text(f, summary_text(search, "best.command"));
@@ -569,13 +575,17 @@ static void put_best(FILE *f, const json_t *search) {
 static void put_searches(const struct page *p) {
     size_t i, k;
     json_t *search, *range;
-    json_array_foreach (json_object_get(p->summary, "searches"), i, search) {
+    json_array_foreach(json_object_get(p->summary, "searches"), i, search) {
         put_best(p->f, search);
-        fputs("<div class=\"wide\"><table><caption>Ranges; share: of the variance that the model sees, what the setting explains alone; length: how far "
-              "apart two settings may be and still tell of each other, in units of the range</caption>\n<thead><tr><th>setting</th><th>range</th>"
-              "<th class=\"n\">best</th><th class=\"n\">share</th><th class=\"n\">length</th></tr></thead>\n<tbody>\n",
+        fputs("<div class=\"wide\"><table><caption>Ranges; share: of the variance that the model sees, what the "
+              "setting explains alone; total: "
+              "alone and together with others; length: how far "
+              "apart two settings may be and still tell of each other, in units of the "
+              "range</caption>\n<thead><tr><th>setting</th><th>range</th>"
+              "<th class=\"n\">best</th><th class=\"n\">share</th><th class=\"n\">total</th><th "
+              "class=\"n\">length</th></tr></thead>\n<tbody>\n",
               p->f);
-        json_array_foreach (json_object_get(search, "ranges"), k, range) {
+        json_array_foreach(json_object_get(search, "ranges"), k, range) {
             const json_t *best = json_object_get(record_get(search, "best.at"), summary_text(range, "name"));
             markup(p->f, "<tr><th>%s</th><td>", summary_text(range, "name"));
             put_text(p->f, summary_text(range, "range"));
@@ -583,6 +593,8 @@ static void put_searches(const struct page *p) {
             if (best) put_value(p->f, best);
             fputs("</td><td class=\"n\">", p->f);
             put_real(p->f, summary_real(range, "share"));
+            fputs("</td><td class=\"n\">", p->f);
+            put_real(p->f, summary_real(range, "total"));
             fputs("</td><td class=\"n\">", p->f);
             put_real(p->f, summary_real(range, "length"));
             fputs("</td></tr>\n", p->f);

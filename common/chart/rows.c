@@ -103,14 +103,14 @@ static void put_search(FILE *f, const json_t *search) {
     json_t *value, *range;
     for (int m = 0; m < 2; m++) {
         r.metric = keys[m];
-        json_array_foreach (json_object_get(search, keys[m]), i, value) {
+        json_array_foreach(json_object_get(search, keys[m]), i, value) {
             r.epoch = (long)i + 1;
             if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
         }
     }
-    json_array_foreach (json_object_get(search, "ranges"), k, range) {
+    json_array_foreach(json_object_get(search, "ranges"), k, range) {
         r.metric = summary_text(range, "name");
-        json_array_foreach (json_object_get(range, "x"), i, value) {
+        json_array_foreach(json_object_get(range, "x"), i, value) {
             r.epoch = (long)i + 1;
             if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
         }

@@ -50,11 +50,11 @@ static void improvement_is_an_expectation(void **state) {
         }
         double mean = sum / DRAWS, error = sqrt((square / DRAWS - mean * mean) / DRAWS), got = bayes_improvement(c[0], c[1], c[2], c[3]);
         if (!(fabs(got - mean) < 5 * error)) fail_msg("case %zu: %g, by chance %g with an error of %g", k, got, mean, error);
-        assert_close(bayes_log_improvement(c[0], c[1], c[2], c[3]), log(got), 1e-12);
+        assert_close(bayes_log_improvement(c[0], c[1], c[2], c[3], NULL, NULL), log(got), 1e-12);
     }
     // A function known for sure gains what it gains.
     assert_true(bayes_improvement(1, 0, 3, .5) == 1.5 && bayes_improvement(5, 0, 3, 0) == 0);
-    assert_true(bayes_log_improvement(5, 0, 3, 0) == -INFINITY);
+    assert_true(bayes_log_improvement(5, 0, 3, 0, NULL, NULL) == -INFINITY);
 }
 
 static void its_logarithm_goes_on_where_doubles_end(void **state) {
@@ -63,14 +63,23 @@ static void its_logarithm_goes_on_where_doubles_end(void **state) {
     static const double known[][2] = {{-1, -2.4851210257126413}, {-5, -16.74430116266099}, {-20, -206.9178385094251},
                                       {-25.5, -332.525884462205}, {-40, -808.29856835662}, {-1000, -500014.73445209116}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        // mean = -z with sd 1 and best 0. Near -25 the closed form cancels to 1 / z^2 of 1e-16, the series leaves 105 / z^8.
-        assert_close(bayes_log_improvement(-known[i][0], 1, 0, 0), known[i][1], 1e-9);
+        // mean = -z with sd 1 and best 0. Near -25 the closed form cancels to 1 / z^2 of 1e-16, the series to 1e-10 of EI.
+        assert_close(bayes_log_improvement(-known[i][0], 1, 0, 0, NULL, NULL), known[i][1], 1e-11);
     }
     double before = INFINITY;
     for (double z = 0; z < 60; z += .01) {  // it falls all the way, over the seam too
-        double now = bayes_log_improvement(z, 1, 0, 0);
+        double now = bayes_log_improvement(z, 1, 0, 0, NULL, NULL);
         assert_true(now < before);
         before = now;
+    }
+    for (int i = 0; i < 60; i++) {
+        double mean = -30 + i, sd = .7 + .01 * i, by_mean, by_sd, h = 1e-5, high, low;
+        bayes_log_improvement(mean, sd, 1, .1, &by_mean, &by_sd);
+        // h^2 over 6 times the third derivative, and the rounding of values near 1000 over h.
+        high = bayes_log_improvement(mean + h, sd, 1, .1, NULL, NULL), low = bayes_log_improvement(mean - h, sd, 1, .1, NULL, NULL);
+        assert_close(by_mean, (high - low) / (2 * h), 1e-6);
+        high = bayes_log_improvement(mean, sd + h, 1, .1, NULL, NULL), low = bayes_log_improvement(mean, sd - h, 1, .1, NULL, NULL);
+        assert_close(by_sd, (high - low) / (2 * h), 1e-6);
     }
 }
 
@@ -348,7 +357,7 @@ static void effects_show_what_matters(void **state) {
     ranges(&s, (const char *const[]){"x=0..1", "y=0..1", "w=a,b,c", NULL});
     struct bayes b = {&s, 1, 80, .01, 1000};
     enum { T = 80 };
-    double u[3 * T], value[T], share[3];
+    double u[3 * T], value[T], share[3], total[3];
     unsigned char status[T];
     for (int i = 0; i < T; i++) {
         assert_true(bayes_propose(&b, i, u, value, status, u + 3 * i));
@@ -356,12 +365,13 @@ static void effects_show_what_matters(void **state) {
         status[i] = BAYES_DONE;
     }
     struct gp *g = bayes_model(&b, T, u, value, status);
-    effect_shares(&s, g, share);
+    effect_shares(&s, g, share, total);
     // Variances: 9 / 12 of x, 4 * 2/9 of w, nothing of y, and no terms of two.
     double x = 9. / 12, w = 8. / 9;
     assert_close(share[0], x / (x + w), .03);
     assert_close(share[1], 0, .01);
     assert_close(share[2], w / (x + w), .03);
+    for (int j = 0; j < 3; j++) assert_close(total[j], share[j], .02);
     struct effect e;
     effect_along(&s, g, 0, (double[]){.5, .5, .5}, &e);
     assert_int_equal(e.count, EFFECT_POINTS);
@@ -369,6 +379,16 @@ static void effects_show_what_matters(void **state) {
     effect_along(&s, g, 2, (double[]){.5, .5, .5}, &e);
     assert_int_equal(e.count, 3);
     for (int64_t i = 0; i < e.count; i++) assert_close(e.mean[i], 1.5 + 2 * (i == 1), .05);
+    gp_free(g);
+    // (2 x - 1) (2 y - 1): neither says anything without the other.
+    for (int i = 0; i < T; i++) value[i] = (2 * u[3 * i] - 1) * (2 * u[3 * i + 1] - 1);
+    g = bayes_model(&b, T, u, value, status);
+    effect_shares(&s, g, share, total);
+    for (int j = 0; j < 2; j++) {
+        assert_close(share[j], 0, .03);
+        assert_close(total[j], 1, .06);
+    }
+    assert_close(total[2], 0, .02);
     gp_free(g);
     space_free(&s);
 }
@@ -394,6 +414,7 @@ static void numbers_are_found_in_json(void **state) {
         {"{\"a\":1}", "b", 0, "b is not in"},
         {"{\"a\":null}", "a", 0, "no number"},
         {"{\"a\":\"1\"}", "a", 0, "no number"},
+        {"{\"a\":-1e200}", "a", 0, "too large"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char why[200] = "";

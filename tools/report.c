@@ -44,7 +44,7 @@ static struct program program = {
     .examples = "report mlp.st result.st -o report\n"
                 "attack mlp.st -i test.st | report mlp.st - -o report --title \"First look\"\n"
                 "report mlp.st result.st --json --fail-if 'mlp.strongest.eps_0p1.accuracy>.9'",
-    .see_also = "trainclf(1), attack(1), tune(1), tensor(1), blob(5)",
+    .see_also = "trainclf(1), attack(1), ssim(1), tune(1), tensor(1), blob(5)",
 };
 
 // The report's directory may have to be made, and those above it too: the first one that is not there counts.
@@ -80,7 +80,8 @@ static void check(struct gate *gate) {
 struct pictures {
     int count;
     struct one {
-        char digest[65];  // of the attack
+        char digest[65];  // of the attack, or of the score
+        bool wall;
         struct montage montage;
     } *one;
 };
@@ -92,6 +93,7 @@ static void take_pictures(struct pictures *p, const struct blob *b) {
     for (int i = 0; i < count; i++) {
         struct one *one = &p->one[p->count++];
         memcpy(one->digest, b->digest, sizeof one->digest);
+        one->wall = false;
         one->montage = made[i];
     }
 }
@@ -101,7 +103,7 @@ static void take_wall(struct pictures *p, const struct blob *b) {
     if (!wall) return;
     p->one = memory_grow(p->one, (size_t)(p->count + 1) * sizeof *p->one);
     struct one *one = &p->one[p->count++];
-    *one = (struct one){.montage = {.method = PAGE_WALL, .picture = wall}};
+    *one = (struct one){.wall = true, .montage = {.method = "wall", .picture = wall}};
     memcpy(one->digest, b->digest, sizeof one->digest);
 }
 
@@ -110,11 +112,11 @@ static bool read_all(const char *path, struct summary *s, struct pictures *p, in
     struct blob_stream *stream = blob_stream_open(path, e);
     struct blob *b;
     while (stream && (b = blob_next(stream, e))) {
-        bool attack = !strcmp(b->kind, "attack"), score = !strcmp(b->kind, "score");
+        bool attack = !strcmp(b->kind, "attack");
         summary_add(s, b);
         if (attack) take_pictures(p, b);
-        if (score) take_wall(p, b);
-        *shown += attack || score || !strcmp(b->kind, "model") || !strcmp(b->kind, "trials");
+        if (scores_shown(b)) take_wall(p, b);
+        *shown += attack || !strcmp(b->kind, "model") || !strcmp(b->kind, "trials") || scores_shown(b);
         blob_free(b);
     }
     blob_stream_close(stream);
@@ -170,17 +172,18 @@ static bool load(const char *path, struct chart_bytes *to, struct error *e) {
 }
 
 // Writes the pictures as files and takes their bytes for the page.
-static bool write_pictures(const struct summary *s, const json_t *summary, struct pictures *p, struct page_picture *page,
-                           struct arena *arena, struct error *e) {
+static bool write_pictures(const struct summary *s, struct pictures *p, struct page_picture *page, struct arena *arena,
+                           struct error *e) {
     for (int i = 0; i < p->count; i++) {
         struct one *one = &p->one[i];
-        const char *entry = strcmp(one->montage.method, PAGE_WALL) ? summary_entry_of(s, one->digest) : scores_id(summary, one->digest);
+        const char *entry = summary_entry_of(s, one->digest);
         int twin = 0;  // one entry may have been attacked twice by one method
         for (int k = 0; k < i; k++)
             twin += !strcmp(page[k].entry, entry) && !strcmp(page[k].method, one->montage.method);
         page[i].entry = entry;
         page[i].method = one->montage.method;
-        page[i].file = twin ? arena_print(arena, "images_%s_%s_%d.png", entry, page[i].method, twin + 1)
+        page[i].wall = one->wall;
+        page[i].file = one->wall ? arena_print(arena, "wall_%s.png", entry) : twin ? arena_print(arena, "images_%s_%s_%d.png", entry, page[i].method, twin + 1)
                             : arena_print(arena, "images_%s_%s.png", entry, page[i].method);
         const char *path = arena_print(arena, "%s/%s", o.output, page[i].file);
         if (!png_picture_write(one->montage.picture, path, e) || !load(path, &page[i].png, e)) return false;
@@ -195,7 +198,7 @@ static bool write_report(const struct summary *s, const json_t *summary, struct 
     char *text = summary_dump(summary), *rows = rows_csv(summary), *html = NULL;
     figures_of(summary, &figures);
     bool fine = make_directory(o.output, e) && figures_draw(&figures, o.output, e) &&
-                write_pictures(s, summary, p, page, &arena, e) && write_text("rows.csv", rows, e);
+                write_pictures(s, p, page, &arena, e) && write_text("rows.csv", rows, e);
     if (fine) html = page_html(summary, &figures, page, p->count);
     // The summary last: where it is, the rest is.
     fine = fine && write_text("report.html", html, e) && write_text("summary.json", text, e);
@@ -236,7 +239,7 @@ int main(int argc, char **argv) {
     int shown = 0;
     bool fine = operands.count || read_all("-", s, &p, &shown, &e);
     for (int i = 0; i < operands.count && fine; i++) fine = read_all(operands.value[i], s, &p, &shown, &e);
-    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, attack, score or search among the inputs");
+    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, no attack, no reconstruction and no search among the inputs");
     const json_t *summary = fine ? summary_end(s) : NULL;
     fine = fine && (!o.output || write_report(s, summary, &p, &e)) && print_end(summary, &e);
     if (!fine) msg_fail(&e);

@@ -21,8 +21,9 @@ struct span {
     int64_t values;         // min(width, columns)
     double *value;          // [values] singular values of [W | b], the largest first
     double *axis;           // [values][columns] its right singular vectors, orthonormal, in the same order
-    int64_t rank;           // where the largest ratio of a singular value and the next is, and
-    double gap;             // that ratio; values below the rounding of float32 count as that rounding
+    int64_t rank;           // where the largest ratio of a singular value and the next is, from the number of classes on (each
+                            // has an image, and class means stand out in any network), and
+    double gap;             // that ratio; values below the rounding of float32 count as that rounding; 0 where there is none
 };
 
 // A gap from here on is believed: the rank is the number of training images.
@@ -34,6 +35,8 @@ const char *span_refused(const struct model *m);
 // The singular values and vectors, by LAPACK on one thread. EXIT_INPUT where span_refused, or where a weight is not finite.
 struct span *span_open(const struct model *m, struct error *e);
 void span_free(struct span *s);
+// The k-th singular value over the next, 1 <= k < values, as in `gap`.
+double span_ratio(const struct span *s, int64_t k);
 
 // The slice of the first `rank` axes' span whose last coordinate is 1: normalised images = x0 + q e.
 struct span_slice {

@@ -6,16 +6,16 @@
 #define ASSAY_CHART_PAGE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include "figures.h"
 
 enum { PAGE_PICTURES = 2 << 20 };  // bytes of base64 for pictures; what is over stays a file beside the page
 
-#define PAGE_WALL "wall"
-
 struct page_picture {
-    const char *entry, *method;  // whose, by what; PAGE_WALL: the wall of the score with the id `entry`
+    const char *entry, *method;  // whose, by what
     const char *file;            // its name in the report's directory
     struct chart_bytes png;
+    bool wall;                   // of a reconstruction, not of an attack
 };
 
 // free() it.

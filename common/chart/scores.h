@@ -1,21 +1,24 @@
-// scores.h: what a report shows of reconstructions, out of ssim(1)'s blobs of kind "score".
+// scores.h: what a report shows of reconstructions, out of blobs of kind "score" by ssim(1).
 //
-// Each score is one object in the list `reconstructions` of a summary (summary.h): id, digest, candidates, members,
-// and rows, the attack first, then what was scored beside it and the baselines: name, auc and tpr_at_fpr_1e-2 with
-// their intervals, matched and control_matched (at an NCC of .95), median and control_median; of the attack also certified,
-// right and certified_members, where it marked any.
+// Each is one object in the list `reconstructions` of a summary (summary.h): id, digest, made_from (digests of the models that
+// the candidates were made from, where their lineage knows), members, candidates, runs, auc, tpr_at_fpr_1e-2, matched and
+// matched_control (at .95), identification and its chance, ssim and ssim_control, certified, certified_right,
+// certified_members, baselines (a list of name, auc, tpr_at_fpr_1e-2, matched, matched_control) and notes. Rates have their intervals
+// beside them.
 #ifndef ASSAY_CHART_SCORES_H
 #define ASSAY_CHART_SCORES_H
 
 #include "../io/blob.h"
 
-enum { SCORES_ROWS = 64 };  // of one score, the first
+enum { SCORES_BASELINES = 40 };  // of one score, the first
 
-// `stem` as for trials_add. What does not fit is passed over: a file may come from anywhere.
-void scores_add(json_t *summary, const struct blob *b, const char *stem);
-// The id of the score with that digest, or NULL.
-const char *scores_id(const json_t *summary, const char *digest);
-// What these numbers do not say, where there are any.
+// Whether a blob is such a score: pairs compared image by image (no control) are not.
+bool scores_shown(const struct blob *b);
+// Adds one; returns its id, borrowed. `stem` as in trials_add.
+const char *scores_add(json_t *summary, const struct blob *b, const char *stem);
+// The reconstruction with the largest area that was made from this model, or NULL.
+const json_t *scores_of_model(const json_t *summary, const char *digest);
+// Sentences on what such scores are worth, where there are any.
 void scores_limits(const json_t *summary, json_t *limits);
 
 #endif

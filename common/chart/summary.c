@@ -249,8 +249,8 @@ void summary_add(struct summary *s, const struct blob *b) {
     add_lineage(s, b);
     json_t *names = record_get(b->record, "config.class_names");
     if (names && !strcmp(b->kind, "dataset")) json_object_set(s->class_names, b->digest, names);
+    if (scores_shown(b)) json_object_set_new(s->entry_of, b->digest, json_string(scores_add(s->root, b, stem_of(b->source, stem))));
     if (!strcmp(b->kind, "trials")) trials_add(s->root, b, stem_of(b->source, stem));
-    if (!strcmp(b->kind, "score")) scores_add(s->root, b, stem_of(b->source, stem));
     bool model = !strcmp(b->kind, "model");
     if (!model && strcmp(b->kind, "attack")) return;
     json_t *one = json_pack("{s:s, s:s}", "digest", b->digest, "stem", stem_of(b->source, stem));

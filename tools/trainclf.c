@@ -72,7 +72,7 @@ static struct program program = {
                 "trainclf --import mlp.st --arch mlp --image 1,28,28 -o same.st\n"
                 "fetch synthetic --count 50 | trainclf -i - --arch \"homogeneous 200 | init he,first:1e-3\" --normalise mean-image --l2 1e-3 \\\n"
                 "    --epochs 100 --settle lbfgs:100 -o rest.st",
-    .see_also = "fetch(1), attack(1), report(1), tensor(1), blob(5)",
+    .see_also = "fetch(1), attack(1), mia(1), report(1), tensor(1), blob(5)",
 };
 
 // ---- from words to settings

@@ -31,9 +31,22 @@ static double rounding(const struct span *s) {
     return .5 * FLT_EPSILON / 2 * sqrt(squares / (w * c)) * (sqrt(w) + sqrt(c));
 }
 
-static void find_gap(struct span *s) {
+// Columns that training feeds. That of a pixel which is 0 to the network in every image, as at the border once the mean
+// image is subtracted, only decays, and is empty in the end: a gap that tells nothing of the number of images.
+static int64_t live_columns(const struct span *s, const double *a) {
+    double *squares = memory_zero((size_t)s->columns * sizeof *squares), most = 0;
+    int64_t live = 0;
+    for (int64_t i = 0; i < s->width; i++)
+        for (int64_t j = 0; j < s->columns; j++) squares[j] += a[i * s->columns + j] * a[i * s->columns + j];
+    for (int64_t j = 0; j < s->columns; j++) most = squares[j] > most ? squares[j] : most;
+    for (int64_t j = 0; j < s->columns; j++) live += squares[j] > 1e-6 * most;
+    free(squares);
+    return live;
+}
+
+static void find_gap(struct span *s, int64_t live) {
     double floor = rounding(s);
-    for (int64_t k = 1; k < s->values && s->value[k - 1] > floor; k++) {
+    for (int64_t k = s->m->classes; k < s->values && k < live && s->value[k - 1] > floor; k++) {
         double next = s->value[k] > floor ? s->value[k] : floor, ratio = s->value[k - 1] / next;
         if (ratio <= s->gap) continue;
         s->gap = ratio;
@@ -86,10 +99,12 @@ struct span *span_open(const struct model *m, struct error *e) {
     s->value = memory_zero((size_t)s->values * sizeof *s->value);
     s->axis = memory_zero((size_t)(s->values * s->columns) * sizeof *s->axis);
     double *a = memory_take((size_t)(s->width * s->columns) * sizeof *a);
-    bool fine = take_rows(s, weight, bias, a, e) && decompose(s, a, e);
+    bool fine = take_rows(s, weight, bias, a, e);
+    int64_t live = live_columns(s, a);
+    fine = fine && decompose(s, a, e);
     free(a);
     if (fine) {
-        find_gap(s);
+        find_gap(s, live);
         return s;
     }
     span_free(s);
@@ -149,7 +164,7 @@ void span_slice_free(struct span_slice *slice) {
 // ---- distances
 
 // Blocks of a fixed size, so that the products are the same bits whatever the threads.
-enum { IMAGES_PER_JOB = 128 };
+enum { IMAGES_PER_JOB = 256 };
 struct measuring {
     const struct span *s;
     const struct dataset *d;

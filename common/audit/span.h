@@ -21,8 +21,9 @@ struct span {
     int64_t values;         // min(width, columns)
     double *value;          // [values] singular values of [W | b], the largest first
     double *axis;           // [values][columns] its right singular vectors, orthonormal, in the same order
-    int64_t rank;           // where the largest ratio of a singular value and the next is, and
-    double gap;             // that ratio; values below the rounding of float32 count as that rounding
+    int64_t rank;           // where the largest ratio of a singular value and the next is, from the number of classes on (each
+                            // has an image, and class means stand out in any network), and
+    double gap;             // that ratio; values below the rounding of float32 count as that rounding; 0 where there is none
 };
 
 // A gap from here on is believed: the rank is the number of training images.

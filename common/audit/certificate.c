@@ -18,7 +18,8 @@ extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, c
 enum { FIT_STEPS = 10, ROUNDS = 3 };
 static const double CLEAR = .03;      // pre-activations beyond it have a sign to be believed
 static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equation
-static const double INSIDE = .9, ACTIVE = .15, SAME = .98;
+static const double INSIDE = .9, ACTIVE = .15, KINK = .03, SAME = .98;
+enum { KINKS = 5 };
 
 struct work {  // of one worker
     double *f, *weight, *g, *z, *r, *sorted;
@@ -112,22 +113,31 @@ static int64_t equations(const struct certifying *t, struct work *w, const signe
 
 static int ascending(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
 
-static void judge(struct certifying *t, int64_t i, const double *u, double *sorted) {
-    struct certificate *c = t->c;
+static double median(double *x, int64_t n) {
+    qsort(x, (size_t)n, sizeof *x, ascending);
+    return x[n / 2];
+}
+
+// a: the candidate's pre-activations.
+static void judge(struct certificate *c, int64_t i, const double *u, const double *a, double *sorted) {
     const double *s = c->slope + i * c->neurons;
     for (int64_t j = 0; j < c->neurons; j++) sorted[j] = fabs(u[j]);
     qsort(sorted, (size_t)c->neurons, sizeof *sorted, ascending);
-    double small = sorted[c->neurons / 5];
-    int64_t big = 0, inside = 0, active = 0;
+    double small = sorted[c->neurons / 5], squares = 0;
+    int64_t big = 0, inside = 0, active = 0, kinks = 0;
     for (int64_t j = 0; j < c->neurons; j++) {
-        active += fabs(u[j]) > small && fabs(s[j] - 1) < .1;
+        squares += a[j] * a[j];
         if (!(fabs(u[j]) > small)) continue;
         big++;
+        active += fabs(s[j] - 1) < .1;
         inside += s[j] > -.1 && s[j] < 1.1;
+        if (s[j] > .2 && s[j] < .8) sorted[kinks++] = fabs(a[j]);
     }
     c->inside[i] = big ? (double)inside / (double)big : 0;
     c->active[i] = (double)active / (double)c->neurons;
-    c->certified[i] = c->inside[i] >= INSIDE && c->active[i] > ACTIVE;
+    c->kink[i] = kinks >= KINKS ? median(sorted, kinks) / sqrt(squares / (double)c->neurons) : INFINITY;
+    c->found[i] = c->inside[i] >= INSIDE && c->active[i] > ACTIVE;
+    c->certified[i] = c->found[i] && c->kink[i] < KINK;
 }
 
 static void certify(void *data, long job, int worker) {
@@ -136,7 +146,7 @@ static void certify(void *data, long job, int worker) {
     struct work *w = &t->work[worker];
     int64_t n = c->columns, neurons = c->neurons;
     const float *x = t->candidate + job * n;
-    double *unit = memory_zero((size_t)(n + c->classes + neurons) * sizeof *unit), *u = unit + n + c->classes;
+    double *unit = memory_zero((size_t)(n + c->classes + 2 * neurons) * sizeof *unit), *u = unit + n + c->classes, *a = u + neurons;
     double *d = c->row + job * neurons, *s = c->slope + job * neurons, *y = c->dual + job * n;
     signed char *choice = memory_take((size_t)neurons);
     for (int64_t k = 0; k < n; k++) {
@@ -144,9 +154,8 @@ static void certify(void *data, long job, int worker) {
         unit[k] /= t->s[k];
     }
     for (int64_t j = 0; j < neurons; j++) {
-        double a = 0;
-        for (int64_t l = 0; l < n; l++) a += (double)t->b[j * n + l] * x[l];
-        choice[j] = a > CLEAR ? 1 : a < -CLEAR ? 0 : -1;
+        for (int64_t l = 0; l < n; l++) a[j] += (double)t->b[j * n + l] * x[l];
+        choice[j] = a[j] > CLEAR ? 1 : a[j] < -CLEAR ? 0 : -1;
     }
     bool fine = true;
     for (int round = 0; round <= ROUNDS && fine; round++) {
@@ -159,11 +168,11 @@ static void certify(void *data, long job, int worker) {
         for (int64_t j = 0; j < neurons; j++) largest = fmax(largest, fabs(d[j]));
         for (int64_t j = 0; j < neurons; j++)
             choice[j] = fabs(s[j]) < NEAR || fabs(d[j]) < .02 * largest ? 0 : fabs(s[j] - 1) < NEAR ? 1 : -1;
-        judge(t, job, u, w->sorted);
+        judge(c, job, u, a, w->sorted);
         if (c->inside[job] < .4) break;  // nothing that more rounds would mend
     }
     double length = cblas_dnrm2((int)neurons, d, 1), scale = length > 0 ? 1 / length : 0;
-    if (!fine) scale = c->inside[job] = c->certified[job] = 0;
+    if (!fine) scale = c->inside[job] = c->found[job] = c->certified[job] = 0;
     for (int64_t j = 0; j < neurons; j++) d[j] *= scale;
     for (int64_t k = 0; k < c->classes; k++) c->lambda[job * c->classes + k] = fine ? scale * w->z[n + k] : 0;
     for (int64_t l = 0; l < n; l++) {
@@ -194,17 +203,17 @@ static bool decompose(struct certifying *t, struct error *e) {
     return true;
 }
 
-// Certified rows within SAME of a better one are the same member's.
+// Rows within SAME of a better one are the same member's.
 static void group(struct certificate *c) {
     for (int64_t i = 0; i < c->count; i++) c->same[i] = -1;
     for (;;) {
         int64_t best = -1;
         for (int64_t i = 0; i < c->count; i++)
-            if (c->certified[i] && c->same[i] < 0 && (best < 0 || c->inside[i] > c->inside[best])) best = i;
+            if (c->found[i] && c->same[i] < 0 && (best < 0 || c->kink[i] < c->kink[best])) best = i;
         if (best < 0) return;
         c->distinct++;
         for (int64_t i = 0; i < c->count; i++) {
-            if (!c->certified[i] || c->same[i] >= 0) continue;
+            if (!c->found[i] || c->same[i] >= 0) continue;
             double along = cblas_ddot((int)c->neurons, c->row + i * c->neurons, 1, c->row + best * c->neurons, 1);
             if (i == best || along > SAME) c->same[i] = best;
         }
@@ -224,6 +233,8 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
     c->slope = memory_zero(rows * h * sizeof(double));
     c->inside = memory_zero(rows * sizeof(double));
     c->active = memory_zero(rows * sizeof(double));
+    c->kink = memory_zero(rows * sizeof(double));
+    c->found = memory_zero(rows + 1);
     c->certified = memory_zero(rows + 1);
     c->same = memory_zero(rows * sizeof *c->same);
     int threads = pool_threads(pool);
@@ -259,10 +270,6 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
 
 void certificate_free(struct certificate *c) {
     if (!c) return;
-    void *own[] = {c->dual, c->row, c->lambda, c->slope, c->inside, c->active, c->certified, c->same, c};
+    void *own[] = {c->dual, c->row, c->lambda, c->slope, c->inside, c->active, c->kink, c->found, c->certified, c->same, c};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) free(own[i]);
-}
-
-void certificate_refine(const struct certificate *c, int64_t i, float *candidate) {
-    (void)c, (void)i, (void)candidate;
 }

@@ -10,8 +10,9 @@
 // some hundreds of linear equations in n + classes unknowns. Which of the two holds is read off the candidate's own signs, an L1
 // fit (iteratively re-weighted least squares) forgives those that are wrong, and s = y . B_j / u_j then chooses the
 // equations anew. Near a training image nearly every s lies in [0, 1]; elsewhere the equations have no solution and s lies
-// anywhere. Neurons with s inside (0, 1) are on their kink: c . B_j = 0, which says where the image is more sharply than
-// the attack does.
+// anywhere. That finds the row d of an image near the candidate. Whether the candidate is that image is told by the neurons
+// with s inside (0, 1): they are on their kink, so their pre-activation c . B_j must vanish, some hundred equations that the
+// fit did not use.
 //
 // A struct certificate owns its arrays and borrows the reduced network.
 #ifndef ASSAY_AUDIT_CERTIFICATE_H
@@ -28,10 +29,14 @@ struct certificate {
     double *row;               // [count][neurons] d, of length 1
     double *lambda;            // [count][classes], with d of length 1
     double *slope;             // [count][neurons] s
-    double *inside, *active;   // [count] shares of the neurons with a large |u|: s within [-.1, 1.1]; within .1 of 1
-    unsigned char *certified;  // [count] inside >= .9, active > .15
-    int64_t *same;             // [count] the best certified candidate with the same row, itself for the best; -1 where not certified
-    int64_t distinct;          // such best ones
+    // Judged by neurons with a large |u|, all but a fifth of them. [count]
+    double *inside;            // share with s within [-.1, 1.1]
+    double *active;            // those with s within .1 of 1, as a share of all neurons
+    double *kink;              // median |c . B_j| where s is within [.2, .8], over the root mean square of all; INFINITY for under 5
+    unsigned char *found;      // inside >= .9 and active > .15: the row of a training image, near or not so near
+    unsigned char *certified;  // found, and kink < .03: the candidate is that image
+    int64_t *same;             // of those found: the one with the same row and the least kink; itself for that one; -1
+    int64_t distinct;          // rows that are not the same
 };
 
 // Why a network has no such certificate, a sentence without full stop; NULL where it has one: flatten, linear, relu, linear.
@@ -39,7 +44,4 @@ const char *certificate_refused(const struct model *m);
 // candidates [count][columns] as kkt's.
 struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool, struct error *e);
 void certificate_free(struct certificate *c);
-// Moves candidate i to where the neurons that its row finds on their kink have pre-activation zero, as far as these tell.
-void certificate_refine(const struct certificate *c, int64_t i, float *candidate);
-
 #endif

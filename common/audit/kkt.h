@@ -41,11 +41,11 @@ struct kkt {
     struct pool *pool;
     int64_t columns, classes;   // of a candidate, of its multipliers
     double scale;               // of the multipliers
-    int64_t step, restart;      // made so far; of this restart
-    // Of one restart. [candidates]
+    int64_t restart, step;      // where the run stands: whole restarts done, steps done of the next
+    // Rows of all restarts, one after the other: [restarts][candidates].
     int64_t *y;                 // own class
-    float *x, *l;               // [candidates][columns], [candidates][classes]
-    double loss;                // |residual|^2 / |theta|^2 of x and l, once the restart is done
+    float *x, *l;               // [..][columns], [..][classes]: the best iterate of a restart that is done
+    double *residual;           // [restarts]: |residual|^2 / |theta|^2 of it; NaN before it is done
     double *history;            // [restarts][steps]: the same before each step; NaN before it was made
     struct progress *progress;  // NULL, or drawn
     struct kkt_engine *engine;  // private
@@ -57,12 +57,15 @@ void kkt_free(struct kkt *k);
 const struct plan *kkt_plan(const struct kkt *k);
 void kkt_profile(struct kkt *k, double seconds[PARTS]);  // as exec_profile
 
-// Draws the candidates of restart number `restart` and sets step to 0.
-void kkt_start(struct kkt *k, int64_t restart);
-// Runs the restart to its end, or until out_stopping(). x and l are then the best iterate of the last tenth of the steps.
-// EXIT_INPUT with the step where the loss is no number.
-bool kkt_run(struct kkt *k, struct error *e);
-// The total and its derivatives at x and l, with the sharpness of `step`: what a step follows. Rows as x and l; each may be NULL.
-bool kkt_gradient(struct kkt *k, int64_t step, double *residual, float *dx, float *dl, struct error *e);
+// Runs every restart to its end, or until out_stopping(), which sets `interrupted`. The best iterate is looked for in the last
+// tenth of the steps. EXIT_INPUT with restart and step where the residual is no number.
+bool kkt_run(struct kkt *k, bool *interrupted, struct error *e);
+// The residual, and the derivatives of the whole loss in the rows of a restart as they stand, at the sharpness of a step: what a step
+// follows. dx, dl: rows as x and l.
+bool kkt_gradient(struct kkt *k, int64_t restart, int64_t step, double *residual, float *dx, float *dl, struct error *e);
+
+// A checkpoint of a run with the given identity (its config): continues bit for bit. kkt_resume refuses one of another run.
+bool kkt_save(const struct kkt *k, const json_t *identity, const char *path, struct error *e);
+bool kkt_resume(struct kkt *k, const json_t *identity, const char *path, struct error *e);
 
 #endif

@@ -150,6 +150,6 @@ reconstruct: all
 	$(BIN)/trainclf -i $(MEMBERS) --arch 'homogeneous 1000 | init torch,first:1e-3' --normalise mean-image --l2 1e-3 --batch 65536 \
 	    --schedule cosine --epochs 1000 --settle sgd:1000 --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0) -o "$$place/trained.st"; \
 	$(BIN)/tensor release "$$place/trained.st" -o "$$place/model.st"; \
-	$(BIN)/invert "$$place/model.st" -m kkt --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0) -o $(OUT); \
+	$(BIN)/invert "$$place/model.st" --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0) -o $(OUT); \
 	$(if $(call reconstruct_setting,MODEL),cp "$$place/model.st" $(MODEL))
 endif

@@ -128,7 +128,7 @@ inversion_tables := $(inversion_archs) $(if $(filter mlp,$(inversion_archs)),def
 $(foreach t,$(inversion_tables),$(call inversion_step,pooled-$t,$(foreach s,$(inversion_seeds),$s/score-$t),report,$$(BIN)/ssim --pool $$(filter %.st,$$^) -o $$@ 2> $(inversion)/pooled-$t.txt))
 
 $(inversion)/report.txt: $(inversion_tables:%=$(inversion)/pooled-%.st)
-	@for t in $(inversion_tables); do echo "$$t: the attack ($$(case $$t in defences) echo $(if $(inversion_direct),direct,generator) ;; *) echo generator with every loss ;; esac) in the first row, others beside it"; grep -v wall $(inversion)/pooled-$$t.txt; done > $@.new && mv $@.new $@
+	@for t in $(inversion_tables); do echo "$$t: the attack ($$(case $$t in defences) echo $(if $(inversion_direct),direct,generator) ;; *) echo generator with every loss ;; esac)) in the first row, others beside it"; grep -v wall $(inversion)/pooled-$$t.txt; done > $@.new && mv $@.new $@
 $(inversion)/report/summary.json: $(foreach s,$(inversion_seeds),$(inversion_archs:%=$(inversion)/$s/%.st) $(inversion_tables:%=$(inversion)/$s/score-%.st)) | all
 	$(BIN)/report -q $^ -o $(@D) > /dev/null
 	@touch $@

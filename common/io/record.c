@@ -108,6 +108,22 @@ bool record_get_real(const json_t *record, const char *path, double *value)
     return true;
 }
 
+bool record_continues(const json_t *record, const json_t *identity, const char *where, struct error *e) {
+    const json_t *config = record ? json_object_get(record, "config") : NULL;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)identity, key, value) {
+        const json_t *other = json_object_get(config, key);
+        if (other && json_equal(other, value)) continue;
+        char *here = record_dump(value), *there = other ? record_dump(other) : NULL;
+        error_set(e, EXIT_INPUT, "%s is a checkpoint of another run: %s is %s there and %s here", where, key, there ? there : "missing", here);
+        free(here);
+        free(there);
+        return false;
+    }
+    return true;
+}
+
 char *record_eps_key(double eps, char out[32])
 {
     char text[32];

@@ -26,6 +26,10 @@ void record_note(json_t *record, const char *format, ...) __attribute__((format(
 json_t *record_get(const json_t *record, const char *path);  // borrowed; NULL where absent; "a.1" indexes arrays
 bool record_get_real(const json_t *record, const char *path, double *value);
 
+// Whether a record's config has every key of `identity` with its value: what a checkpoint must agree in. EXIT_INPUT names
+// `where` and the first difference.
+bool record_continues(const json_t *record, const json_t *identity, const char *where, struct error *e);
+
 // "eps_0p1" for .1, "eps_0p0313725" for 8/255: six significant digits, shortest, 'p' for the point.
 char *record_eps_key(double eps, char out[32]);
 

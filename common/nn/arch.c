@@ -545,7 +545,7 @@ struct arch *arch_parse(const char *text, struct shape input, int outputs, struc
     a->input = input;
     a->outputs = outputs;
     BUG_IF(input.rank != 3, "an image has three dimensions");
-    BUG_IF(outputs < 1, "%d outputs", outputs);
+    BUG_IF(outputs < 0, "%d outputs", outputs);
     struct reader r = {.a = a, .e = e, .shape = input};
     bool image = true;
     for (int i = 0; i < 3; i++) image = image && input.dim[i] >= 1 && input.dim[i] <= SIDE_MAX;
@@ -558,7 +558,8 @@ struct arch *arch_parse(const char *text, struct shape input, int outputs, struc
         split(&r, preset ? preset : text);
         fine = read_line(&r);
     }
-    if (fine && !(r.shape.rank == 1 && r.shape.dim[0] == outputs)) {
+    a->output = r.shape;
+    if (fine && outputs && !(r.shape.rank == 1 && r.shape.dim[0] == outputs)) {
         r.at = r.first;
         fine = refuse(&r, "the network ends with %s where [%d] is needed, one number for each class", shape_text(&r.shape, shape), outputs);
     }
@@ -802,16 +803,26 @@ static struct node *convolution(struct builder *c, struct node *x) {
     return l->bias ? graph_add(c->g, y, per_channel(c->g, param(c, 1), y->shape)) : y;
 }
 
-// The smooth form is relu(x) + log(1 + exp(-k |x|)) / k: no exponential overflows.
-static struct node *rectify(struct builder *c, struct node *x) {
-    struct graph *g = c->g;
-    struct node *relu = graph_relu(g, x);
-    if (!c->b->sharpness) return relu;
+// A whole number as x has it at every position.
+static struct node *spread(struct graph *g, struct node *number, const struct node *x) {
     struct shape ones = {.rank = x->shape.rank};
     for (int i = 0; i < ones.rank; i++) ones.dim[i] = 1;
-    struct node *k = graph_broadcast(g, graph_reshape(g, graph_each(g, c->b->sharpness), ones), x->shape);
-    struct node *size = graph_add(g, relu, graph_relu(g, graph_neg(g, x)));
-    return graph_add(g, relu, graph_div(g, graph_log(g, graph_shift(g, graph_exp(g, graph_neg(g, graph_mul(g, k, size))), 1)), k));
+    return graph_broadcast(g, graph_reshape(g, graph_each(g, number), ones), x->shape);
+}
+
+static struct node *relu(const struct builder *c, struct node *x) {
+    struct graph *g = c->g;
+    const struct arch_build *b = c->b;
+    BUG_IF(b->smooth && b->sharpness, "relu is smooth, or has a smooth derivative");
+    if (b->smooth) {  // relu(x) + log(1 + exp(-k |x|)) / k: no exponential overflows
+        struct node *plain = graph_relu(g, x), *k = spread(g, b->smooth, x);
+        struct node *size = graph_add(g, plain, graph_relu(g, graph_neg(g, x)));
+        return graph_add(g, plain, graph_div(g, graph_log(g, graph_shift(g, graph_exp(g, graph_neg(g, graph_mul(g, k, size))), 1)), k));
+    }
+    if (!b->sharpness) return graph_relu(g, x);
+    // soft_relu(s x) / s is relu(x), and its declared derivative is sigmoid(s x).
+    struct node *s = spread(g, b->sharpness, x);
+    return graph_div(g, graph_soft_relu(g, graph_mul(g, x, s), 1), s);
 }
 
 static struct node *build_element(struct builder *c, struct node *x) {
@@ -824,9 +835,9 @@ static struct node *build_element(struct builder *c, struct node *x) {
     case AVGPOOL: return average_pool(g, x, l->k, l->out);
     case DROPOUT: return dropout(c, x, l->p, x->shape, "");
     case DROPOUT2D: return dropout(c, x, l->p, (struct shape){3, {x->shape.dim[0], 1, 1}}, "");
-    case RELU: return rectify(c, x);
+    case RELU: return relu(c, x);
     // a x + (1 - a) relu(x): the slope at 0 is a, as in PyTorch.
-    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, rectify(c, x), 1 - l->p));
+    case LEAKY: return graph_add(g, graph_scale(g, x, l->p), graph_scale(g, relu(c, x), 1 - l->p));
     case SOFTRELU: return graph_soft_relu(g, x, l->p);
     case TANH: return graph_tanh(g, x);
     case GELU: return gelu(g, x);

@@ -33,7 +33,8 @@ struct arch_tensor {
 struct arch {
     char *line;                 // canonical: presets written out, one space between words
     struct shape input;         // [C, H, W]
-    int outputs;                // of the last element: the number of classes, or 1 for a binary network
+    int outputs;                // of the last element: the number of classes, or 1 for a binary network; 0: any shape
+    struct shape output;        // of the last element
     int count;                  // parameters
     struct arch_tensor *param;
     int64_t size;               // floats of the flat array of parameters, gaps included
@@ -51,7 +52,7 @@ struct arch {
 };
 
 // Parses and checks `text`, a preset's name or a line, for images of shape `input`. `outputs` is what the
-// last element must give; a preset's last element gives just that. Errors (EXIT_USAGE) name the place:
+// last element must give; a preset's last element gives just that; 0 takes whatever the line ends with. Errors (EXIT_USAGE) name the place:
 // architecture, column 17, "linear x": ...
 struct arch *arch_parse(const char *text, struct shape input, int outputs, struct error *e);
 void arch_free(struct arch *a);
@@ -75,10 +76,11 @@ struct arch_build {
     uint64_t seed;         // of the dropout streams "train/dropoutI"
     struct node *key;      // training with dropout: index [3] = example, step, restart (batch)
     struct node *count;    // training with batch norm: [1], the number of examples (whole)
+    struct node *sharpness;  // relu, leaky: whole [1] s, and the derivative is sigmoid(s x) instead of a step; NULL: a step
     // Whole nodes, one per parameter and state; arch_inputs makes them inputs of the tensors' names.
     struct node **param;
     struct node **state;
-    struct node *sharpness;  // whole [1], or NULL: relu x is log(1 + exp(sharpness x)) / sharpness, its smooth form
+    struct node *smooth;     // whole [1] k, or NULL: relu x is log(1 + exp(k x)) / k, its smooth form; not with sharpness
     // Results of arch_build:
     struct node **each;      // graph_each(param[i]): derivatives with respect to it are per example
     struct node **new_state; // training with batch norm: whole, what replaces state[i]

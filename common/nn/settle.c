@@ -81,7 +81,7 @@ static void build(struct problem *p, bool smooth, bool kinks) {
     p->x = graph_input(g, "images", true, a->input);
     p->y = graph_input_index(g, "labels", true, shape_of(1, 1));
     p->scale = graph_input(g, "scale", false, shape_of(1, 1));
-    if (smooth) b->sharpness = p->sharpness = graph_input(g, "sharpness", false, shape_of(1, 1));
+    if (smooth) b->smooth = p->sharpness = graph_input(g, "sharpness", false, shape_of(1, 1));
     model_build(p->m, g, &p->arena, &p->nodes, p->x);
     if (p->o->class_weight) p->class_weight = graph_input(g, "class_weight", false, shape_of(1, p->m->classes));
     p->loss = loss_cross_entropy(g, p->nodes.logits, p->y, p->o->smoothing, p->class_weight ? graph_each(g, p->class_weight) : NULL);
@@ -509,7 +509,7 @@ static bool minimise(struct problem *p, struct memory *h, double sharpness, int6
 static bool quasi_newton(struct problem *p, struct course *c, struct error *e) {
     static const double sharpness[] = {100, 300, 1000, 3000, 10000, 30000};
     enum { STAGES = sizeof sharpness / sizeof *sharpness };
-    bool smooth = p->nodes.arch.sharpness && strstr(p->m->arch->line, "relu") != NULL;
+    bool smooth = p->nodes.arch.smooth && strstr(p->m->arch->line, "relu") != NULL;
     struct memory h;
     memory_open(&h, p->m->arch->size);
     bool fine = true;

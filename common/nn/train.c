@@ -600,22 +600,6 @@ static bool take_tensor(const struct blob *b, const char *name, enum dtype d, in
     return true;
 }
 
-static bool same_run(const struct training *t, const struct blob *b, struct error *e) {
-    const json_t *config = b->record ? json_object_get(b->record, "config") : NULL;
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)t->options->identity, key, value) {
-        const json_t *other = json_object_get(config, key);
-        if (other && json_equal(other, value)) continue;
-        char *here = record_dump(value), *there = other ? record_dump(other) : NULL;
-        error_set(e, EXIT_INPUT, "%s is a checkpoint of another run: %s is %s there and %s here", b->source, key, there ? there : "missing", here);
-        free(here);
-        free(there);
-        return false;
-    }
-    return true;
-}
-
 bool train_resume(struct training *t, const char *path, struct error *e) {
     struct train_run *r = t->run;
     const struct arch *a = t->model->arch;
@@ -623,7 +607,7 @@ bool train_resume(struct training *t, const char *path, struct error *e) {
     if (!b) return false;
     struct saved s;
     int64_t size = a->size, state = a->state_size, dim[2] = {TRAIN_COLUMNS, t->options->epochs};
-    bool fine = blob_expect_kind(b, "checkpoint", e) && same_run(t, b, e) && model_load(t->model, b, e) &&
+    bool fine = blob_expect_kind(b, "checkpoint", e) && record_continues(b->record, t->options->identity, b->source, e) && model_load(t->model, b, e) &&
                 take_tensor(b, "assay.run.counters", I64, 1, (int64_t[]){COUNTERS}, s.counter, e) &&
                 take_tensor(b, "assay.run.numbers", F64, 1, (int64_t[]){2}, s.number, e) &&
                 take_tensor(b, "assay.run.history", F64, 2, dim, t->history, e) &&

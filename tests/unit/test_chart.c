@@ -782,7 +782,7 @@ static void a_page_needs_nothing_outside(void **state)
     figures_of(root, &f);
     if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
     char big[3 << 20] = {0};
-    struct page_picture pictures[] = {{"mlp", "pgd", "a.png", {"PNG", 3}}, {"mlp", "fgsm", "b.png", {big, sizeof big}}};
+    struct page_picture pictures[] = {{"mlp", "pgd", "a.png", {"PNG", 3}, false}, {"mlp", "fgsm", "b.png", {big, sizeof big}, false}};
     char *page = page_html(root, &f, pictures, 2);
     static const char *const there[] = {"UTF-8", "<svg ", "70.0 %", "60.0 to 78.0", "not measured", "Distinguishable from chance: <strong>no</strong>",
                                         "data:image/png;base64,UE5H", "Left out of this page for its size", "pgd: too few steps", "assay.report/1"};

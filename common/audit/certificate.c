@@ -1,0 +1,275 @@
+// certificate.c: the fits, by LAPACK's Cholesky factorisation in double, a candidate at a time.
+//
+// Unknowns are whitened: B^T = U S V^T (columns x neurons), d = y^T B^T = w^T V^T with w = S U^T y, so that the equations
+// of w have rows of like length however small the smallest singular value is.
+#include "certificate.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/arena.h"
+
+extern void dgesdd_(const char *job, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu, double *vt,
+                    const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
+extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb, int *info);
+
+enum { FIT_STEPS = 10, ROUNDS = 3 };
+static const double CLEAR = .03;      // pre-activations beyond it have a sign to be believed
+static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equation
+static const double INSIDE = .9, ACTIVE = .15, KINK = .03, SAME = .98;
+enum { KINKS = 5 };
+
+struct work {  // of one worker
+    double *f, *weight, *g, *z, *r, *sorted;
+};
+
+struct certifying {
+    struct certificate *c;
+    const float *candidate;
+    double *u, *s, *v;     // u [columns][columns]: u[k] is the k-th left vector; s [columns]; v [neurons][columns]
+    const float *w2, *b;   // [classes][neurons], [neurons][columns]
+    struct work *work;
+};
+
+// ---- the network
+
+static const struct arch_tensor *second_layer(const struct arch *a) {
+    const struct arch_tensor *bias, *first = arch_first_linear(a, &bias);
+    for (int i = 0; first && i < a->count; i++)
+        if (a->param[i].element != first->element && a->param[i].shape.rank == 2) return &a->param[i];
+    return NULL;
+}
+
+const char *certificate_refused(const struct model *m) {
+    static const char *const sentence = "a certificate needs two linear layers with a ReLU between them";
+    const struct arch_tensor *bias, *first = arch_first_linear(m->arch, &bias), *second = second_layer(m->arch);
+    if (!first || !second || m->arch->states || second->element != first->element + 2) return sentence;
+    int last = 0;
+    for (int i = 0; i < m->arch->count; i++) last = m->arch->param[i].element > last ? m->arch->param[i].element : last;
+    const char *relu = strstr(m->arch->line, "| relu |");
+    return last == second->element && m->arch->elements == last + 1 && relu ? NULL : sentence;
+}
+
+// ---- one fit
+
+// argmin |F z|_1 with c . z = 1, by iteratively re-weighted least squares; F [rows][n]. False where it has no solution.
+static bool fit_l1(struct work *w, int64_t rows, int64_t n, const double *c) {
+    int in = (int)n, one = 1, info;
+    for (int64_t i = 0; i < rows; i++) w->weight[i] = 1;
+    for (int step = 0; step < FIT_STEPS; step++) {
+        double *scaled = w->f + rows * n, trace = 0, along = 0;
+        for (int64_t i = 0; i < rows; i++) {
+            double root = sqrt(w->weight[i]);
+            for (int64_t j = 0; j < n; j++) scaled[i * n + j] = root * w->f[i * n + j];
+        }
+        cblas_dsyrk(CblasColMajor, CblasUpper, CblasNoTrans, in, (int)rows, 1, scaled, in, 0, w->g, in);
+        for (int64_t j = 0; j < n; j++) trace += w->g[j * n + j];
+        for (int64_t j = 0; j < n; j++) w->g[j * n + j] += 1e-12 * trace / (double)n;
+        memcpy(w->z, c, (size_t)n * sizeof *c);
+        dposv_("U", &in, &one, w->g, &in, w->z, &in, &info);
+        if (info) return false;
+        for (int64_t j = 0; j < n; j++) along += c[j] * w->z[j];
+        if (!(along > 0)) return false;
+        for (int64_t j = 0; j < n; j++) w->z[j] /= along;
+        cblas_dgemv(CblasRowMajor, CblasNoTrans, (int)rows, in, 1, w->f, in, w->z, 1, 0, w->r, 1);
+        double largest = 0, mean = 0;
+        for (int64_t i = 0; i < rows; i++) {
+            w->r[i] = fabs(w->r[i]);
+            largest = fmax(largest, w->r[i]);
+            mean += w->r[i] / (double)rows;
+        }
+        // A floor under the residuals: where nearly all equations hold exactly the weights would lose them all but those.
+        double floor = fmax(.05 * mean, 1e-9 * largest);
+        for (int64_t i = 0; i < rows; i++) w->weight[i] = floor > 0 ? 1 / fmax(w->r[i], floor) : 1;
+    }
+    return true;
+}
+
+// The row's d, u and s out of w->z.
+static void read_row(const struct certifying *t, const struct work *w, double *d, double *u, double *s) {
+    const struct certificate *c = t->c;
+    cblas_dgemv(CblasRowMajor, CblasNoTrans, (int)c->neurons, (int)c->columns, 1, t->v, (int)c->columns, w->z, 1, 0, d, 1);
+    for (int64_t j = 0; j < c->neurons; j++) {
+        u[j] = 0;
+        for (int64_t k = 0; k < c->classes; k++) u[j] += w->z[c->columns + k] * t->w2[k * c->neurons + j];
+        s[j] = u[j] != 0 ? d[j] / u[j] : INFINITY;
+    }
+}
+
+// One equation for each neuron with choice 1 (on) or 0 (off); -1: none.
+static int64_t equations(const struct certifying *t, struct work *w, const signed char *choice) {
+    const struct certificate *c = t->c;
+    int64_t n = c->columns + c->classes, rows = 0;
+    for (int64_t j = 0; j < c->neurons; j++) {
+        if (choice[j] < 0) continue;
+        double *f = w->f + rows++ * n;
+        memcpy(f, t->v + j * c->columns, (size_t)c->columns * sizeof *f);
+        for (int64_t k = 0; k < c->classes; k++) f[c->columns + k] = choice[j] ? -t->w2[k * c->neurons + j] : 0;
+    }
+    return rows;
+}
+
+static int ascending(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+
+static double median(double *x, int64_t n) {
+    qsort(x, (size_t)n, sizeof *x, ascending);
+    return x[n / 2];
+}
+
+// a: the candidate's pre-activations.
+static void judge(struct certificate *c, int64_t i, const double *u, const double *a, double *sorted) {
+    const double *s = c->slope + i * c->neurons;
+    for (int64_t j = 0; j < c->neurons; j++) sorted[j] = fabs(u[j]);
+    qsort(sorted, (size_t)c->neurons, sizeof *sorted, ascending);
+    double small = sorted[c->neurons / 5], squares = 0;
+    int64_t big = 0, inside = 0, active = 0, kinks = 0;
+    for (int64_t j = 0; j < c->neurons; j++) {
+        squares += a[j] * a[j];
+        if (!(fabs(u[j]) > small)) continue;
+        big++;
+        active += fabs(s[j] - 1) < .1;
+        inside += s[j] > -.1 && s[j] < 1.1;
+        if (s[j] > .2 && s[j] < .8) sorted[kinks++] = fabs(a[j]);
+    }
+    c->inside[i] = big ? (double)inside / (double)big : 0;
+    c->active[i] = (double)active / (double)c->neurons;
+    c->kink[i] = kinks >= KINKS ? median(sorted, kinks) / sqrt(squares / (double)c->neurons) : INFINITY;
+    c->found[i] = c->inside[i] >= INSIDE && c->active[i] > ACTIVE;
+    c->certified[i] = c->found[i] && c->kink[i] < KINK;
+}
+
+static void certify(void *data, long job, int worker) {
+    struct certifying *t = data;
+    struct certificate *c = t->c;
+    struct work *w = &t->work[worker];
+    int64_t n = c->columns, neurons = c->neurons;
+    const float *x = t->candidate + job * n;
+    double *unit = memory_zero((size_t)(n + c->classes + 2 * neurons) * sizeof *unit), *u = unit + n + c->classes, *a = u + neurons;
+    double *d = c->row + job * neurons, *s = c->slope + job * neurons, *y = c->dual + job * n;
+    signed char *choice = memory_take((size_t)neurons);
+    for (int64_t k = 0; k < n; k++) {
+        for (int64_t l = 0; l < n; l++) unit[k] += t->u[k * n + l] * x[l];
+        unit[k] /= t->s[k];
+    }
+    for (int64_t j = 0; j < neurons; j++) {
+        for (int64_t l = 0; l < n; l++) a[j] += (double)t->b[j * n + l] * x[l];
+        choice[j] = a[j] > CLEAR ? 1 : a[j] < -CLEAR ? 0 : -1;
+    }
+    bool fine = true;
+    for (int round = 0; round <= ROUNDS && fine; round++) {
+        int64_t rows = equations(t, w, choice);
+        if (rows < 2 * (n + c->classes)) break;
+        fine = fit_l1(w, rows, n + c->classes, unit);
+        if (!fine) break;
+        read_row(t, w, d, u, s);
+        double largest = 0;
+        for (int64_t j = 0; j < neurons; j++) largest = fmax(largest, fabs(d[j]));
+        for (int64_t j = 0; j < neurons; j++)
+            choice[j] = fabs(s[j]) < NEAR || fabs(d[j]) < .02 * largest ? 0 : fabs(s[j] - 1) < NEAR ? 1 : -1;
+        judge(c, job, u, a, w->sorted);
+        if (c->inside[job] < .4) break;  // nothing that more rounds would mend
+    }
+    double length = cblas_dnrm2((int)neurons, d, 1), scale = length > 0 ? 1 / length : 0;
+    if (!fine) scale = c->inside[job] = c->found[job] = c->certified[job] = 0;
+    for (int64_t j = 0; j < neurons; j++) d[j] *= scale;
+    for (int64_t k = 0; k < c->classes; k++) c->lambda[job * c->classes + k] = fine ? scale * w->z[n + k] : 0;
+    for (int64_t l = 0; l < n; l++) {
+        y[l] = 0;
+        for (int64_t k = 0; k < n && fine; k++) y[l] += t->u[k * n + l] * w->z[k] / t->s[k];
+    }
+    free(choice);
+    free(unit);
+}
+
+// ---- all of them
+
+static bool decompose(struct certifying *t, struct error *e) {
+    int n = (int)t->c->columns, h = (int)t->c->neurons, lwork = -1, info;
+    double *a = memory_take((size_t)(n * h) * sizeof *a), *right = memory_take((size_t)n * (size_t)h * sizeof *right), size;
+    int *iwork = memory_take((size_t)(8 * n) * sizeof *iwork);
+    for (int i = 0; i < n * h; i++) a[i] = t->b[i];  // row-major [neurons][columns] is column-major columns x neurons
+    dgesdd_("S", &n, &h, a, &n, t->s, t->u, &n, right, &n, &size, &lwork, iwork, &info);
+    lwork = (int)size;
+    double *work = memory_take((size_t)lwork * sizeof *work);
+    dgesdd_("S", &n, &h, a, &n, t->s, t->u, &n, right, &n, work, &lwork, iwork, &info);
+    memcpy(t->v, right, (size_t)n * (size_t)h * sizeof *right);  // column-major V^T [columns x neurons] is row-major V
+    free(a);
+    free(right);
+    free(iwork);
+    free(work);
+    if (info || !(t->s[n - 1] > 0)) return error_set(e, EXIT_INPUT, "the first layer has less than %d dimensions", n);
+    return true;
+}
+
+// Rows within SAME of a better one are the same member's.
+static void group(struct certificate *c) {
+    for (int64_t i = 0; i < c->count; i++) c->same[i] = -1;
+    for (;;) {
+        int64_t best = -1;
+        for (int64_t i = 0; i < c->count; i++)
+            if (c->found[i] && c->same[i] < 0 && (best < 0 || c->kink[i] < c->kink[best])) best = i;
+        if (best < 0) return;
+        c->distinct++;
+        for (int64_t i = 0; i < c->count; i++) {
+            if (!c->found[i] || c->same[i] >= 0) continue;
+            double along = cblas_ddot((int)c->neurons, c->row + i * c->neurons, 1, c->row + best * c->neurons, 1);
+            if (i == best || along > SAME) c->same[i] = best;
+        }
+    }
+}
+
+struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool, struct error *e) {
+    const struct model *m = in->net;
+    const struct arch_tensor *bias, *first = arch_first_linear(m->arch, &bias), *second = second_layer(m->arch);
+    BUG_IF(certificate_refused(m) != NULL, "%s", certificate_refused(m));
+    struct certificate *c = memory_zero(sizeof *c);
+    *c = (struct certificate){.in = in, .columns = in->columns, .neurons = first->shape.dim[0], .classes = second->shape.dim[0], .count = count};
+    size_t n = (size_t)c->columns, h = (size_t)c->neurons, k = (size_t)c->classes, rows = (size_t)count;
+    c->dual = memory_zero(rows * n * sizeof(double));
+    c->row = memory_zero(rows * h * sizeof(double));
+    c->lambda = memory_zero(rows * k * sizeof(double));
+    c->slope = memory_zero(rows * h * sizeof(double));
+    c->inside = memory_zero(rows * sizeof(double));
+    c->active = memory_zero(rows * sizeof(double));
+    c->kink = memory_zero(rows * sizeof(double));
+    c->found = memory_zero(rows + 1);
+    c->certified = memory_zero(rows + 1);
+    c->same = memory_zero(rows * sizeof *c->same);
+    int threads = pool_threads(pool);
+    struct certifying t = {.c = c, .candidate = candidate, .w2 = m->theta + second->offset, .b = m->theta + first->offset};
+    t.u = memory_zero(n * n * sizeof(double));
+    t.s = memory_zero(n * sizeof(double));
+    t.v = memory_zero(n * h * sizeof(double));
+    t.work = memory_zero((size_t)threads * sizeof *t.work);
+    size_t unknowns = n + k;
+    for (int i = 0; i < threads; i++) {
+        double *at = memory_take((2 * h * unknowns + 3 * h + unknowns * unknowns + unknowns) * sizeof(double));
+        t.work[i] = (struct work){.f = at, .weight = at + 2 * h * unknowns};
+        t.work[i].r = t.work[i].weight + h;
+        t.work[i].sorted = t.work[i].r + h;
+        t.work[i].g = t.work[i].sorted + h;
+        t.work[i].z = t.work[i].g + unknowns * unknowns;
+    }
+    openblas_set_num_threads(1);
+    bool fine = decompose(&t, e);
+    if (fine) pool_run(pool, (long)count, certify, &t);
+    for (int i = 0; i < threads; i++) free(t.work[i].f);
+    free(t.work);
+    free(t.u);
+    free(t.s);
+    free(t.v);
+    if (fine) {
+        group(c);
+        return c;
+    }
+    certificate_free(c);
+    return NULL;
+}
+
+void certificate_free(struct certificate *c) {
+    if (!c) return;
+    void *own[] = {c->dual, c->row, c->lambda, c->slope, c->inside, c->active, c->kink, c->found, c->certified, c->same, c};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) free(own[i]);
+}

@@ -1,0 +1,47 @@
+// certificate.h: which candidates are training images, told without the truth.
+//
+// For a network W2 relu(B c) at a stationary point (reduced.h: c [n], B [neurons][n], n training images) the first layer
+// is B = sum_i d_i c_i^T with d_ij = s_ij u_ij, u_i = W2^T lambda_i, and s_ij the derivative of neuron j's ReLU at image i: 1
+// where its pre-activation is positive, 0 where it is negative, and anywhere in [0, 1] where the neuron sits on its kink.
+// So with y_i the dual of c_i (y_i . c_i = 1, y_i . c_k = 0 for every other training image k)
+//
+//     y_i . B_j = 0   or   y_i . B_j = lambda_i . W2_j        for every neuron j off the kink:
+//
+// some hundreds of linear equations in n + classes unknowns. Which of the two holds is read off the candidate's own signs, an L1
+// fit (iteratively re-weighted least squares) forgives those that are wrong, and s = y . B_j / u_j then chooses the
+// equations anew. Near a training image nearly every s lies in [0, 1]; elsewhere the equations have no solution and s lies
+// anywhere. That finds the row d of an image near the candidate. Whether the candidate is that image is told by the neurons
+// with s inside (0, 1): they are on their kink, so their pre-activation c . B_j must vanish, some hundred equations that the
+// fit did not use.
+//
+// A struct certificate owns its arrays and borrows the reduced network.
+#ifndef ASSAY_AUDIT_CERTIFICATE_H
+#define ASSAY_AUDIT_CERTIFICATE_H
+
+#include "../base/pool.h"
+#include "reduced.h"
+
+struct certificate {
+    const struct reduced *in;
+    int64_t columns, neurons, classes;
+    int64_t count;             // candidates
+    double *dual;              // [count][columns] y, with y . c = 1 for the candidate c
+    double *row;               // [count][neurons] d, of length 1
+    double *lambda;            // [count][classes], with d of length 1
+    double *slope;             // [count][neurons] s
+    // Judged by neurons with a large |u|, all but a fifth of them. [count]
+    double *inside;            // share with s within [-.1, 1.1]
+    double *active;            // those with s within .1 of 1, as a share of all neurons
+    double *kink;              // median |c . B_j| where s is within [.2, .8], over the root mean square of all; INFINITY for under 5
+    unsigned char *found;      // inside >= .9 and active > .15: the row of a training image, near or not so near
+    unsigned char *certified;  // found, and kink < .03: the candidate is that image
+    int64_t *same;             // of those found: the one with the same row and the least kink; itself for that one; -1
+    int64_t distinct;          // rows that are not the same
+};
+
+// Why a network has no such certificate, a sentence without full stop; NULL where it has one: flatten, linear, relu, linear.
+const char *certificate_refused(const struct model *m);
+// candidates [count][columns] as kkt's.
+struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool, struct error *e);
+void certificate_free(struct certificate *c);
+#endif

@@ -1,0 +1,139 @@
+// direct.c: the choice of space and number, and the ranking.
+#include "direct.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../base/arena.h"
+#include "../io/record.h"
+
+static bool read_number(struct direct *d, int64_t images, struct error *e) {
+    d->images = images;
+    d->images_given = images > 0;
+    if (images) return true;
+    if (!d->span)
+        return error_set(e, EXIT_USAGE, "the number of training images is to be told (--images N) where it is not read off the first layer's span: %s",
+                         span_refused(d->m) ? span_refused(d->m) : "--span off");
+    if (d->span->gap < SPAN_GAP)
+        return error_set(e, EXIT_USAGE, "the singular values of the first layer show no gap (at most a factor of %.2f, after the %lldth), so "
+                         "--images N is to tell the number of training images", d->span->gap, (long long)d->span->rank);
+    d->images = d->span->rank;
+    return true;
+}
+
+struct direct *direct_open(const struct model *m, bool in_span, int64_t images, const struct kkt_options *o, struct pool *pool,
+                           struct error *e) {
+    struct direct *d = memory_zero(sizeof *d);
+    struct kkt_options options = *o;
+    d->m = m;
+    bool fine = true;
+    if (in_span && !span_refused(m)) fine = (d->span = span_open(m, e)) != NULL;
+    fine = fine && read_number(d, images, e);
+    if (fine && d->span) {  // more images than dimensions span the whole space
+        int64_t rank = d->images < d->span->values ? d->images : d->span->values;
+        fine = (d->reduced = reduced_open(d->span, rank, e)) != NULL;
+    }
+    if (fine) {
+        struct kkt_options own = kkt_defaults(d->reduced != NULL);
+        if (!options.candidates) options.candidates = 4 * d->images;
+        if (isnan(options.lr)) options.lr = own.lr;
+        if (isnan(options.start)) options.start = own.start;
+        d->kkt = kkt_open(m, d->reduced, &options, pool, e);
+        if (d->kkt) return d;
+    }
+    direct_free(d);
+    return NULL;
+}
+
+void direct_free(struct direct *d) {
+    if (!d) return;
+    certificate_free(d->certificate);
+    kkt_free(d->kkt);
+    reduced_free(d->reduced);
+    span_free(d->span);
+    free(d);
+}
+
+// ---- ranking
+
+static void rank_by_certificate(struct direct *d, struct candidates *c) {
+    const struct certificate *t = d->certificate;
+    for (int64_t i = 0; i < c->count; i++) {
+        double fit = isfinite(t->kink[i]) ? t->inside[i] / (1 + t->kink[i] * t->kink[i] / (.03 * .03)) : 0;
+        c->confidence[i] = (float)fit;
+        c->certified[i] = t->certified[i];
+        c->score[i] = t->same[i] == i ? 1 + fit : fit;
+        d->certified += t->certified[i];
+        d->distinct += t->same[i] == i && t->certified[i];
+    }
+}
+
+static void rank_by_agreement(const struct direct *d, struct candidates *c) {
+    const struct kkt *k = d->kkt;
+    int n = (int)c->count, size = (int)c->size;
+    float *row = memory_take((size_t)n * (size_t)size * sizeof *row), *ncc = memory_take((size_t)n * (size_t)n * sizeof *ncc);
+    for (int64_t i = 0; i < n; i++) {
+        double mean = 0, squares = 0;
+        for (int64_t j = 0; j < size; j++) mean += fminf(fmaxf(c->x[i * size + j], 0), 1) / (double)size;
+        for (int64_t j = 0; j < size; j++) {
+            row[i * size + j] = (float)(fminf(fmaxf(c->x[i * size + j], 0), 1) - mean);
+            squares += (double)row[i * size + j] * row[i * size + j];
+        }
+        for (int64_t j = 0; j < size && squares > 0; j++) row[i * size + j] /= (float)sqrt(squares);
+    }
+    openblas_set_num_threads(1);  // the bits of a result do not depend on the processors
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, size, 1, row, size, row, size, 0, ncc, n);
+    for (int64_t i = 0; i < n; i++) {
+        float most = 0;
+        for (int64_t j = 0; j < n; j++)
+            if (i / k->o.candidates != j / k->o.candidates && c->y[i] == c->y[j]) most = fmaxf(most, ncc[i * n + j]);
+        c->score[i] = c->confidence[i] = fminf(most, 1);
+    }
+    free(row);
+    free(ncc);
+}
+
+static void rank_by_multiplier(const struct direct *d, struct candidates *c) {
+    const struct kkt *k = d->kkt;
+    double most = 0;
+    for (int64_t i = 0; i < c->count; i++) {
+        const float *l = k->l + i * k->classes;
+        // The binary network's class 0 has the logit 0: its multiplier is that of class 1, negative.
+        c->score[i] = fmax(0, k->m->binary && !c->y[i] ? -l[1] : l[c->y[i]]);
+        most = fmax(most, c->score[i]);
+    }
+    for (int64_t i = 0; i < c->count; i++) c->confidence[i] = most > 0 ? (float)(c->score[i] / most) : 0;
+}
+
+struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct error *e) {
+    const struct kkt *k = d->kkt;
+    struct candidates *c = candidates_new(d->m->arch->input, k->o.restarts * k->o.candidates);
+    memcpy(c->y, k->y, (size_t)c->count * sizeof *c->y);
+    if (d->reduced) reduced_images(d->reduced, k->x, c->count, c->x);
+    else memcpy(c->x, k->x, (size_t)(c->count * c->size) * sizeof *c->x);
+    if (d->reduced && d->images == d->reduced->columns && !certificate_refused(d->reduced->net)) {
+        d->certificate = certificate_open(d->reduced, k->x, c->count, pool, e);
+        if (!d->certificate) {
+            candidates_free(c);
+            return NULL;
+        }
+        rank_by_certificate(d, c);
+    } else if (k->o.restarts > 1) rank_by_agreement(d, c);
+    else rank_by_multiplier(d, c);
+    return c;
+}
+
+const char *direct_claim(const struct model *m) {
+    const json_t *record = m->blob ? m->blob->record : NULL;
+    double l2 = 0;
+    const json_t *optimiser = record ? record_get(record, "config.optimiser") : NULL;
+    bool decay = record && record_get_real(record, "config.l2", &l2) && l2 > 0 && !(json_is_string(optimiser) && !strcmp(json_string_value(optimiser), "adamw"));
+    if (decay) return "coupled L2 on every parameter: at a stationary point the weights are a weighted sum of the training examples' gradients";
+    if (m->arch->homogeneous)
+        return "a homogeneous network: with coupled L2, or long after the fit, its weights are a weighted sum of the training examples' gradients, "
+               "and Euler's identity gives the scale of the multipliers";
+    return "neither decay nor homogeneity is known of this network: nothing promises that its weights are a weighted sum of gradients, and a small "
+           "residual proves nothing";
+}

@@ -1,0 +1,39 @@
+// direct.h: the direct attack from a model to ranked candidates: how many images, in what space, which of what was found.
+//
+// Where the first layer spans the training images (span.h) the attack runs inside the span and reads the number of images
+// off the singular values; elsewhere, or where it is told to, it works on pixels and must be told the number. Candidates
+// are ranked without the truth. With a certificate (certificate.h): one candidate for each row found, those whose kinks
+// fit best first, then all others by the same measure; confidence is inside / (1 + (kink / .03)^2). Without: by how
+// well the nearest candidate of another restart agrees (NCC of the same class), which is the confidence; with one restart
+// by the multiplier of the own class, over the largest.
+//
+// A struct direct borrows model and pool and owns the rest.
+#ifndef ASSAY_AUDIT_DIRECT_H
+#define ASSAY_AUDIT_DIRECT_H
+
+#include "candidates.h"
+#include "certificate.h"
+#include "kkt.h"
+
+struct direct {
+    const struct model *m;
+    struct span *span;               // NULL on pixels
+    struct reduced *reduced;
+    struct kkt *kkt;
+    struct certificate *certificate; // NULL where there is none
+    int64_t images;                  // training images sought
+    bool images_given;
+    int64_t certified, distinct;     // candidates marked; rows they belong to
+};
+
+// images 0: read off the span; refused (EXIT_USAGE) where it cannot be. o->candidates 0: four for each image; o->lr and o->start
+// NAN: kkt_defaults of the space.
+struct direct *direct_open(const struct model *m, bool in_span, int64_t images, const struct kkt_options *o, struct pool *pool,
+                           struct error *e);
+void direct_free(struct direct *d);
+// Once d->kkt has run.
+struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct error *e);
+// What the identity behind the attack rests on, for this model: a sentence.
+const char *direct_claim(const struct model *m);
+
+#endif

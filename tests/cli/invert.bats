@@ -1,0 +1,150 @@
+# invert: what each method writes, the same bytes every time, a run that was cut, refusals.
+
+bats_require_minimum_version 1.5.0
+
+setup_file() {
+    export DATA="$BATS_FILE_TMPDIR"
+    fetch -q synthetic --count 60 --seed 1 -o "$DATA/train.st"
+    fetch -q synthetic --count 30 --size 3x32x32 --classes 4 -o "$DATA/colour.st"
+    fetch -q synthetic --count 30 --size 1x12x12 -o "$DATA/small.st"
+    trainclf -q -i "$DATA/train.st" --arch "homogeneous 24" --epochs 60 --batch 60 --lr .01 --l2 1e-4 -o "$DATA/model.st"
+    trainclf -q -i "$DATA/colour.st" --arch "conv 4 3 s 2 | norm batch | leaky .2 | dropout2d .1 | flatten | linear 8 | relu | linear 4" --epochs 2 \
+        --normalise mean-image -o "$DATA/colour-model.st"
+    trainclf -q -i "$DATA/small.st" --arch "flatten | linear 10" --epochs 2 -o "$DATA/small-model.st"
+}
+
+setup() {
+    OUT="$BATS_TEST_TMPDIR/candidates.st"
+    MODEL="$DATA/model.st"
+    QUICK=(-m generator --width 2 --batch 10 --steps 6)
+}
+
+# look FILE EXPRESSION: a Python expression over `t` (tensors as lists), `shape`, `kind` and `record`.
+look() {
+    python3 - "$@" << 'END_OF_PYTHON'
+import json, math, struct, sys
+raw = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+head, data = json.loads(raw[8:8 + n]), raw[8 + n:]
+meta = head.pop("__metadata__")
+record, kind, lineage = json.loads(meta["assay.record"]), meta["assay.kind"], json.loads(meta.get("assay.lineage", "[]"))
+metrics, config = record["metrics"], record["config"]
+code = {"F32": "f", "F64": "d", "U8": "B", "I64": "q", "I32": "i"}
+t = {k: struct.unpack(f"<{math.prod(v['shape'])}{code[v['dtype']]}", data[slice(*v["data_offsets"])]) for k, v in head.items()}
+shape = {k: v["shape"] for k, v in head.items()}
+print(eval(sys.argv[2]))
+END_OF_PYTHON
+}
+
+refuse() {  # STATUS WORD ARGUMENTS...
+    local wanted=$1 word=$2
+    shift 2
+    run invert "$@" -o "$OUT"
+    echo "$output"
+    [ "$status" -eq "$wanted" ]
+    [[ "$output" == *"$word"* ]]
+    [ ! -e "$OUT" ]
+}
+
+# Images in [0, 1], as many as asked for, surest first, with a class each.
+sound() {  # FILE COUNT
+    [ "$(look "$1" 'kind')" = reconstruction ]
+    [ "$(look "$1" "[shape['x'][0], shape['y'], shape['certified'], shape['confidence']] == [$2, [$2], [$2], [$2]]")" = True ]
+    [ "$(look "$1" 'min(t["x"]) >= 0 and max(t["x"]) <= 1 and max(t["x"]) > min(t["x"])')" = True ]
+    [ "$(look "$1" 'all(0 <= c <= 1 for c in t["confidence"]) and set(t["certified"]) == {0}')" = True ]
+    [ "$(look "$1" '"weights" in config["know"] and len(config["model"]) == 64')" = True ]
+    [ "$(look "$1" 'lineage[-1]["program"]')" = invert ]
+}
+surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
+
+@test "generator: images of every class, each loss at every step" {
+    run -0 invert "$MODEL" "${QUICK[@]}" -n 20 -o "$OUT"
+    sound "$OUT" 20
+    [ "$(look "$OUT" "$surest_first")" = True ]
+    [ "$(look "$OUT" 'sorted(t["y"]) == sorted(2 * list(range(10)))')" = True ]
+    [ "$(look "$OUT" 'sorted(k[5:] for k in t if k.startswith("loss."))')" = \
+        "['accuracy', 'alpha', 'alpha_prime', 'beta', 'beta_prime', 'delta', 'eta1', 'eta3', 'eta4', 'gamma', 'total']" ]
+    [ "$(look "$OUT" 't["loss.eta4"][-1] == metrics["loss"]["eta4"] and len(t["loss.eta4"]) == 6')" = True ]
+    [ "$(look "$OUT" 'abs(sum(config["weights"][k] * t["loss." + k][5] for k in config["weights"] if config["weights"][k]) / t["loss.total"][5] - 1) < 1e-5')" = True ]
+}
+
+@test "presets and weights choose the losses" {
+    run -0 invert "$MODEL" "${QUICK[@]}" --preset stationary-only -n 10 -o "$OUT"
+    [ "$(look "$OUT" 'sorted(k for k in t if k.startswith("loss."))')" = "['loss.accuracy', 'loss.eta4', 'loss.total']" ]
+    [ "$(look "$OUT" 't["loss.eta4"] == t["loss.total"] and min(t["loss.eta4"]) > 0')" = True ]
+    run -0 invert "$MODEL" "${QUICK[@]}" --preset no-stationary --beta 3 --gamma 0 -n 10 -o "$OUT"
+    [ "$(look "$OUT" '"loss.eta4" in t or "loss.gamma" in t')" = False ]
+    [ "$(look "$OUT" '[config["weights"][k] for k in ("beta", "gamma", "delta", "eta4")]')" = "[3.0, 0.0, 7.0, 0.0]" ]
+}
+
+@test "colour, batch norm, dropout and a mean image; binary networks" {
+    run -0 invert "$DATA/colour-model.st" "${QUICK[@]}" -n 8 -o "$OUT"
+    [ "$(look "$OUT" 'shape["x"]')" = "[8, 3, 32, 32]" ]
+    [ "$(look "$OUT" 'config["know"]')" = "['weights', 'architecture', 'classes', 'mean-image']" ]
+    run -0 trainclf -q -i "$DATA/train.st" --arch "homogeneous 8" --positive 1,3,5 --epochs 2 -o "$BATS_TEST_TMPDIR/binary.st"
+    run -0 invert "$BATS_TEST_TMPDIR/binary.st" "${QUICK[@]}" -n 6 -o "$OUT"
+    [ "$(look "$OUT" 'sorted(t["y"])')" = "[0, 0, 0, 1, 1, 1]" ]
+}
+
+@test "miface: the model is sure of what it climbs to" {
+    run -0 invert "$MODEL" -m miface -n 20 --steps 80 -o "$OUT"
+    sound "$OUT" 20
+    [ "$(look "$OUT" "$surest_first")" = True ]
+    [ "$(look "$OUT" 'min(t["confidence"]) > .9 and len(set(t["y"])) == 10')" = True ]
+    run -0 invert "$MODEL" -m miface -n 20 --steps 80 --fail-if 'confidence.mean<.9' -o "$OUT"
+    run -1 invert "$MODEL" -m miface -n 20 --steps 1 --step .01 --fail-if 'confidence.mean<.9' -o "$OUT"
+}
+
+@test "rows: the first layer, its negatives, no more than there are" {
+    run -0 invert "$MODEL" -m rows -n 30 -o "$OUT"
+    sound "$OUT" 30
+    [ "$(look "$OUT" 'all(abs(a + b - 1) < 1e-5 for a, b in zip(t["x"][:784], t["x"][784:1568]))')" = True ]
+    run -0 invert "$MODEL" -m rows -n 1000 -o "$OUT"
+    [ "$(look "$OUT" 'shape["x"][0]')" = 48 ]
+    rm "$OUT"
+    refuse 3 "not linear in the whole image" "$DATA/colour-model.st" -m rows
+}
+
+@test "the same bytes on any number of threads, other bytes from another seed" {
+    for method in generator miface; do
+        extra=() && [ $method = miface ] || extra=("${QUICK[@]}")
+        [ ${#extra[@]} -gt 0 ] || extra=(-m miface --steps 20)
+        invert -q "$MODEL" "${extra[@]}" -n 20 --threads 1 -o "$OUT.1"
+        invert -q "$MODEL" "${extra[@]}" -n 20 --threads 3 -o "$OUT.3"
+        cmp "$OUT.1" "$OUT.3"
+        invert -q "$MODEL" "${extra[@]}" -n 20 --seed 1 -o "$OUT.4"
+        run ! cmp -s "$OUT.1" "$OUT.4"
+    done
+}
+
+@test "a run that was cut ends as if it had not been" {
+    long=(-m generator --width 2 --batch 10 --steps 100000 -n 10)
+    invert -q "$MODEL" "${long[@]}" --checkpoint "$OUT.cp" --every 20 -o "$OUT" &
+    pid=$!
+    until [ -e "$OUT.cp" ]; do sleep .05; done
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    [ "$status" -eq 143 ]
+    [ ! -e "$OUT" ]
+    [ -s "$OUT.cp" ]
+    run -0 tensor verify "$OUT.cp"
+    step=$(look "$OUT.cp" 't["assay.run.step"][0]')
+    [ "$step" -gt 0 ] && [ "$step" -lt 100000 ]
+    refuse 3 "checkpoint of another run: seed is 0 there and 1 here" "$MODEL" "${long[@]}" --resume "$OUT.cp" --seed 1
+    # Whether it ends the same is for the unit test, bit for bit; a short run is saved at its end and goes no further.
+    invert -q "$MODEL" "${QUICK[@]}" -n 10 --checkpoint "$OUT.end" --every 4 -o "$OUT.1"
+    invert -q "$MODEL" "${QUICK[@]}" -n 10 --resume "$OUT.end" -o "$OUT.2"
+    cmp "$OUT.1" "$OUT.2"
+}
+
+@test "refusals" {
+    refuse 2 "--eta4 is for --method generator" "$MODEL" -m miface --eta4 1
+    refuse 2 "--patience is for --method miface" "$MODEL" --patience 3
+    refuse 2 "takes no steps" "$MODEL" -m rows --steps 3
+    refuse 2 "every weight is zero" "$MODEL" --preset stationary-only --eta4 0
+    refuse 2 "12 x 12" "$DATA/small-model.st"
+    refuse 2 "--every needs --checkpoint" "$MODEL" --every 3
+    refuse 3 "dataset" "$DATA/train.st"
+    refuse 2 "no-such-device" "$MODEL" --device no-such-device "${QUICK[@]}"
+}

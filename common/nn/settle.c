@@ -10,11 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../base/isa.h"
 #include "../base/msg.h"
 #include "../base/opt.h"
 #include "../base/out.h"
 #include "../engine/grad.h"
-#include "../engine/vec.h"
 #include "loss.h"
 #include "optim.h"
 #include "settle_isa.h"
@@ -136,8 +136,7 @@ static void problem_close(struct problem *p) {
 }
 
 static const struct settle_loops *loops(void) {
-    const char *isa = vec_isa();
-    return !strcmp(isa, "avx512") ? &settle_loops_avx512 : !strcmp(isa, "avx2") ? &settle_loops_avx2 : &settle_loops_baseline;
+    return ISA_PICK(settle_loops);
 }
 
 // Tiles of a fixed size whose results are added in their order: the same bits whatever the threads.

@@ -141,10 +141,13 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
 @test "refusals" {
     refuse 2 "--eta4 is for --method generator" "$MODEL" -m miface --eta4 1
     refuse 2 "--patience is for --method miface" "$MODEL" --patience 3
-    refuse 2 "takes no steps" "$MODEL" -m rows --steps 3
-    refuse 2 "every weight is zero" "$MODEL" --preset stationary-only --eta4 0
-    refuse 2 "12 x 12" "$DATA/small-model.st"
-    refuse 2 "--every needs --checkpoint" "$MODEL" --every 3
+    refuse 2 "--steps is for --method kkt or generator or miface" "$MODEL" -m rows --steps 3
+    refuse 2 "--images N" "$DATA/colour-model.st"
+    refuse 2 "--images N" "$MODEL" --span off
+    refuse 2 "--sharpen: two numbers" "$MODEL" --sharpen 3
+    refuse 2 "every weight is zero" "$MODEL" -m generator --preset stationary-only --eta4 0
+    refuse 2 "12 x 12" "$DATA/small-model.st" -m generator
+    refuse 2 "--every needs --checkpoint" "$MODEL" -m generator --every 3
     refuse 3 "dataset" "$DATA/train.st"
     refuse 2 "no-such-device" "$MODEL" --device no-such-device "${QUICK[@]}"
 }

@@ -4,6 +4,8 @@ define HELP
 make                   the programs, in bin/
 make test              the tests that take minutes; test-full: also the long ones; test-peers: beside PyTorch
 make pipeline-fashion  train, attack and report on FashionMNIST, into results/ (pipelines/fashion.mk)
+make pipeline-inversion  what comes back of training images out of the weights (pipelines/inversion.mk)
+make reconstruct       the direct attack in one step: MEMBERS=FILE OUT=FILE
 make bench             speed beside its limits
 make install           into PREFIX (/usr/local), below DESTDIR; uninstall; deb makes a Debian package
 make clean             removes bin/ and build/, not results/

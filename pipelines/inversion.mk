@@ -22,7 +22,7 @@ inversion_seeds   := $(call inversion_list,$(call inversion_setting,SEEDS,$(call
 inversion_archs   := $(call inversion_list,$(call inversion_setting,ARCHS,mlp cnn vit))
 inversion_each    := $(call inversion_setting,EACH,5)
 inversion_epochs  := $(call inversion_setting,EPOCHS,$(call inversion_full,2000,300))
-inversion_steps   := $(call inversion_setting,STEPS,$(call inversion_full,2000,150))
+inversion_steps   := $(call inversion_setting,STEPS,$(call inversion_full,2000,100))
 inversion_width   := $(call inversion_setting,WIDTH,$(call inversion_full,64,8))
 inversion_threads := $(call inversion_setting,THREADS,0)
 inversion         := $(call inversion_setting,OUT,results/inversion-$(inversion_data)-$(inversion_size))
@@ -66,13 +66,21 @@ $(call inversion_step,$1/rest,$1/members,data,$$(BIN)/fetch -q $(inversion_data)
 $(call inversion_step,$1/many,$1/members $1/rest,data,$$(BIN)/tensor join -q $$(filter %.st,$$^) -o $$@)
 endef
 
+# Trained for the direct attack: little noise outside the images' span, and a gentle way to a stationary point.
+inversion_at_rest = --arch 'homogeneous 1000 | init torch$$(comma)first:1e-3' --normalise mean-image --schedule cosine
+inversion_settled = --epochs 1000 --l2 1e-3 --settle sgd:1000
 inversion_model    = $(call inversion_step,$1/$2,$1/$3,train,$$(inversion_train) -i $$< --seed $1 $4 -o $$@)
 inversion_generate = $(call inversion_step,$1/$2-$3,$1/$2,invert,$$(inversion_make) --seed $1 --preset $3 $$< -o $$@)
+
+# Weights of our own beside the published ones, which take the classes out of the images in a few hundred steps; found on the
+# first fifty images of FashionMNIST.
+inversion_scaled = --preset stationary-only --beta 10 --margin 3
 
 # Seed, architecture.
 define inversion_arch
 $(call inversion_model,$1,$2,members,--arch $2 $$(inversion_long))
 $(foreach preset,$(inversion_presets),$(call inversion_generate,$1,$2,$(preset)))
+$(call inversion_step,$1/$2-scaled,$1/$2,invert,$$(inversion_make) --seed $1 $(inversion_scaled) $$< -o $$@)
 $(call inversion_step,$1/$2-miface,$1/$2,invert,$$(inversion_invert) -m miface --seed $1 $$< -o $$@)
 endef
 
@@ -80,32 +88,38 @@ endef
 define inversion_beside
 $(call inversion_step,$1/mlp-rows,$1/mlp,invert,$$(inversion_invert) -m rows $$< -o $$@)
 $(call inversion_model,$1,other-images,others,--arch mlp $$(inversion_long))
-$(call inversion_generate,$1,other-images,all)
+$(call inversion_step,$1/other-images-scaled,$1/other-images,invert,$$(inversion_make) --seed $1 $(inversion_scaled) $$< -o $$@)
 endef
 
-# Other trainings of mlp, each met by the same attack.
+# Other trainings of one network, each met by the same attack: the direct one, where invert has it.
+inversion_direct   := $(shell grep -l '"kkt"' tools/invert.c)
 inversion_defences := adam sgd large-start early more-data
+inversion_target    = $(if $(inversion_direct),$(inversion_at_rest),--arch mlp)
+inversion_attack    = $(call inversion_step,$1/$2-attack,$1/$2,invert,\
+    $(if $(inversion_direct),$$(BIN)/invert -q --threads $(inversion_threads) -m kkt,$$(inversion_make) $(inversion_scaled)) --seed $1 $$< -o $$@)
 define inversion_defended
-$(call inversion_model,$1,adam,members,--arch mlp --epochs $(inversion_epochs))
-$(call inversion_model,$1,sgd,members,--arch mlp --epochs $(inversion_epochs) --optimiser sgd --lr .05)
-$(call inversion_model,$1,large-start,members,--arch 'mlp | init normal:.1' $$(inversion_long))
-$(call inversion_model,$1,early,members,--arch mlp --epochs 10 --l2 1e-3)
-$(call inversion_model,$1,more-data,many,--arch mlp $$(inversion_long))
-$(foreach defence,$(inversion_defences),$(call inversion_generate,$1,$(defence),all))
+$(call inversion_model,$1,target,members,$(inversion_target) $(if $(inversion_direct),$$(inversion_settled),$$(inversion_long)))
+$(call inversion_model,$1,others-target,others,$(inversion_target) $(if $(inversion_direct),$$(inversion_settled),$$(inversion_long)))
+$(call inversion_model,$1,adam,members,$(inversion_target) --epochs $(if $(inversion_direct),2000,$(inversion_epochs)))
+$(call inversion_model,$1,sgd,members,$(inversion_target) --epochs $(if $(inversion_direct),2000,$(inversion_epochs)) --optimiser sgd --lr .05)
+$(call inversion_model,$1,large-start,members,$(subst 1e-3,.1,$(subst mlp,'mlp | init normal:.1',$(inversion_target))) $(if $(inversion_direct),$$(inversion_settled),$$(inversion_long)))
+$(call inversion_model,$1,early,members,$(inversion_target) --epochs 10 --l2 1e-3)
+$(call inversion_model,$1,more-data,many,$(inversion_target) $(if $(inversion_direct),$$(inversion_settled),$$(inversion_long)))
+$(foreach defence,target others-target $(inversion_defences),$(call inversion_attack,$1,$(defence)))
 endef
 
 # Seed, name, the attack in the first row, NAME=FILE of the rows beside it.
 inversion_scored = $(call inversion_step,$1/score-$2,$1/$3 $1/members $1/control $(foreach b,$4,$1/$(lastword $(subst =, ,$b))),report,\
     $$(inversion_score) $$< --truth $(inversion)/$1/members.st --control $(inversion)/$1/control.st --seed $1 --png $(inversion)/$1/wall-$2.png \
         $(if $4,--beside $(call inversion_word,$(foreach b,$4,$(firstword $(subst =, ,$b))=$(inversion)/$1/$(lastword $(subst =, ,$b)).st))) -o $$@)
-inversion_rows = stationary-only=$1-stationary-only no-stationary=$1-no-stationary miface=$1-miface $(if $(filter mlp,$1),rows=mlp-rows other-images=other-images-all)
+inversion_rows = stationary-only=$1-stationary-only no-stationary=$1-no-stationary scaled=$1-scaled miface=$1-miface $(if $(filter mlp,$1),rows=mlp-rows other-images=other-images-scaled)
 
 define inversion_seed
 $(call inversion_images,$1)
 $(foreach arch,$(inversion_archs),$(call inversion_arch,$1,$(arch)))
 $(if $(filter mlp,$(inversion_archs)),$(call inversion_beside,$1)$(call inversion_defended,$1))
 $(foreach arch,$(inversion_archs),$(call inversion_scored,$1,$(arch),$(arch)-all,$(call inversion_rows,$(arch))))
-$(if $(filter mlp,$(inversion_archs)),$(call inversion_scored,$1,defences,mlp-all,$(foreach d,$(inversion_defences),$d=$d-all)))
+$(if $(filter mlp,$(inversion_archs)),$(call inversion_scored,$1,defences,target-attack,$(foreach d,$(inversion_defences),$d=$d-attack) other-images=others-target-attack))
 endef
 $(foreach seed,$(inversion_seeds),$(call inversion_seed,$(seed)))
 
@@ -114,9 +128,28 @@ inversion_tables := $(inversion_archs) $(if $(filter mlp,$(inversion_archs)),def
 $(foreach t,$(inversion_tables),$(call inversion_step,pooled-$t,$(foreach s,$(inversion_seeds),$s/score-$t),report,$$(BIN)/ssim --pool $$(filter %.st,$$^) -o $$@ 2> $(inversion)/pooled-$t.txt))
 
 $(inversion)/report.txt: $(inversion_tables:%=$(inversion)/pooled-%.st)
-	@for t in $(inversion_tables); do echo "$$t, generator with every loss; then beside it:"; grep -v wall $(inversion)/pooled-$$t.txt; done > $@.new && mv $@.new $@
+	@for t in $(inversion_tables); do echo "$$t: the attack ($$(case $$t in defences) echo $(if $(inversion_direct),direct,generator) ;; *) echo generator with every loss ;; esac)) in the first row, others beside it"; grep -v wall $(inversion)/pooled-$$t.txt; done > $@.new && mv $@.new $@
 $(inversion)/report/summary.json: $(foreach s,$(inversion_seeds),$(inversion_archs:%=$(inversion)/$s/%.st) $(inversion_tables:%=$(inversion)/$s/score-%.st)) | all
 	$(BIN)/report -q $^ -o $(@D) > /dev/null
 	@touch $@
 
+endif
+
+# The direct attack in one step, on any small set of images: `trainclf` by gradient descent from random weights, what
+# `tensor release` leaves of the file, and `invert` on that alone.
+#
+#   make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE] [THREADS=N]
+ifneq ($(filter reconstruct,$(GOALS)),)
+reconstruct_setting = $(if $(filter command%,$(origin $1)),$($1),$2)
+ifeq ($(and $(call reconstruct_setting,MEMBERS),$(call reconstruct_setting,OUT)),)
+$(error make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE])
+endif
+.PHONY: reconstruct
+reconstruct: all
+	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
+	$(BIN)/trainclf -i $(MEMBERS) --arch 'homogeneous 1000 | init torch,first:1e-3' --normalise mean-image --l2 1e-3 --batch 65536 \
+	    --schedule cosine --epochs 1000 --settle sgd:1000 --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0) -o "$$place/trained.st"; \
+	$(BIN)/tensor release "$$place/trained.st" -o "$$place/model.st"; \
+	$(BIN)/invert "$$place/model.st" --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0) -o $(OUT); \
+	$(if $(call reconstruct_setting,MODEL),cp "$$place/model.st" $(MODEL))
 endif

@@ -110,7 +110,8 @@ static void whole(json_t *c, const char *key, int64_t value) { json_object_set_n
 
 static void say_profile(const double part[PARTS], double seconds, int threads) {
     seconds *= threads;
-    for (int i = 0; i < PARTS; i++) msg_say("%-12s %9.3f s %5.1f %%", exec_part_name[i], part[i], 100 * part[i] / (seconds > 0 ? seconds : 1));
+    for (int i = 0; i < PARTS; i++)
+        msg_say("%-12s %9.3f s %5.1f %%", exec_part_name[i], part[i], 100 * part[i] / (seconds > 0 ? seconds : 1));
     msg_say("%-12s %9.3f s of %d threads", "all", seconds, threads);
 }
 
@@ -305,8 +306,8 @@ static void save_history(struct work *w, int64_t steps) {
 static _Noreturn void end_interrupted(const struct generator *t, struct error *e) {
     const char *path = checkpoint_path();
     if (path && generator_save(t, path, e)) msg_say("interrupted after step %lld; --resume %s continues", (long long)t->step, path);
-    else msg_warn("interrupted after step %lld; nothing is kept%s%s", (long long)t->step, path ? ": " : ": -o FILE or --checkpoint FILE would",
-                  path ? e->text : "");
+    else if (path) msg_warn("interrupted after step %lld; nothing is kept: %s", (long long)t->step, e->text);
+    else msg_warn("interrupted after step %lld; nothing is kept: -o FILE or --checkpoint FILE would", (long long)t->step);
     out_interrupted();
 }
 

@@ -11,11 +11,12 @@
 #include "../common/base/msg.h"
 #include "../common/base/opt.h"
 #include "../common/base/out.h"
+#include "../common/chart/spectrum.h"
 #include "../common/io/gate.h"
 #include "../common/io/record.h"
 
 static struct {
-    const char *input, *output, *method, *members, *rows, *fail_if;
+    const char *input, *output, *method, *members, *rows, *png, *fail_if;
     int64_t rank, threads;
     bool json;
 } o = {.method = "span"};
@@ -27,6 +28,7 @@ static struct opt opts[] = {
     {"members", 0, OPT_TEXT, &o.members, "WORD", "the truth: first:K, a mask or a data set in a file; the model's own record without it", NULL, 0, 0, false},
     {"rank", 0, OPT_INT, &o.rank, "N", "dimensions of the span; 0: where the singular values have their gap", NULL, 0, 1e6, false},
     {"rows", 0, OPT_FILE, &o.rows, "FILE", "a line per image, separated by tabs", NULL, 0, 0, false},
+    {"png", 0, OPT_FILE, &o.png, "FILE", "a picture of the singular values", NULL, 0, 0, false},
     {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the record, such as leverage.auc>.6", NULL, 0, 0, false},
     {"threads", 'j', OPT_INT, &o.threads, "N", "worker threads; 0: as many as processors", NULL, 0, 1024, false},
     {"json", 0, OPT_FLAG, &o.json, NULL, "print the record; write a result only where -o says", NULL, 0, 0, false},
@@ -49,20 +51,23 @@ static struct program program = {
 
 static bool is_stdout(const char *path) { return path && !strcmp(path, "-"); }
 
-// Whether the blob of the result is written at all: not where only the record or a table is asked for, or where a terminal would
-// get it.
+static bool same_file(const char *a, const char *b) { return a && b && !is_stdout(a) && !strcmp(a, b); }
+
+// Whether the blob of the result is written at all: not where only the record, a table or a picture is asked for, or where a
+// terminal would get it.
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
-static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdout(o.rows)); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdout(o.rows) || is_stdout(o.png)); }
 
 static void check(struct gate *gate) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
-    if ((wants_blob() && (!o.output || is_stdout(o.output))) + o.json + is_stdout(o.rows) > 1)
-        msg_usage("standard output can take one of the result, --json and --rows; -o FILE names another place");
-    if (o.output && o.rows && !is_stdout(o.output) && !strcmp(o.output, o.rows)) msg_usage("-o and --rows need files of their own");
+    if ((wants_blob() && (!o.output || is_stdout(o.output))) + o.json + is_stdout(o.rows) + is_stdout(o.png) > 1)
+        msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
+    if (same_file(o.output, o.rows) || same_file(o.output, o.png) || same_file(o.rows, o.png)) msg_usage("-o, --rows and --png need files of their own");
     gate->count = 0;
     if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
-    if ((wants_blob() && !out_check(o.output, true, &e)) || (o.rows && !out_check(o.rows, false, &e))) msg_fail(&e);
+    if ((wants_blob() && !out_check(o.output, true, &e)) || (o.rows && !out_check(o.rows, false, &e)) || (o.png && !out_check(o.png, true, &e)))
+        msg_fail(&e);
 }
 
 // ---- the work
@@ -104,7 +109,7 @@ static bool choose_rank(struct work *w, struct error *e) {
         return error_set(e, EXIT_USAGE, "--rank %lld: the first layer has %lld singular values", (long long)o.rank, (long long)s->values);
     w->rank = o.rank ? o.rank : s->gap >= SPAN_GAP ? s->rank : 0;
     record_int(w->record, "metrics.span.rank", o.rank ? o.rank : s->rank);
-    record_real(w->record, "metrics.span.gap", s->gap);
+    record_real(w->record, "metrics.span.gap", o.rank && o.rank < s->values ? span_ratio(s, o.rank) : s->gap);
     msg_say("the singular values of the first layer fall most, by a factor %.3g, after %lld", s->gap, (long long)s->rank);
     if (w->rank) return true;
     record_text(w->record, "metrics.span.refused", "the singular values show no gap of 2, so the number of images is not known; --rank would name it");
@@ -153,11 +158,23 @@ static bool write_rows(const struct work *w, struct error *e) {
     return false;
 }
 
+static bool write_picture(const struct work *w, struct error *e) {
+    struct chart_bytes png = {0};
+    if (!w->span) return error_set(e, EXIT_INPUT, "--png: this network has no span to show");
+    struct out *out = spectrum_png(w->span->value, w->span->values, w->rank, &png, e) ? out_open(o.png, true, e) : NULL;
+    bool fine = out && out_write(out, png.data, png.size, e);
+    free(png.data);
+    if (fine) return out_close(out, e);
+    out_drop(out);
+    return false;
+}
+
 static bool write_all(struct work *w, struct error *e) {
     blob_set_record(w->b, w->record);
-    if (bare() && !o.rows) msg_say("only this summary, since standard output is a terminal; -o FILE keeps the result");
+    if (bare() && !o.rows && !o.png) msg_say("only this summary, since standard output is a terminal; -o FILE keeps the result");
     if (wants_blob() && !blob_write(w->b, o.output, e)) return false;
     if (o.rows && !write_rows(w, e)) return false;
+    if (o.png && !write_picture(w, e)) return false;
     return !o.json || record_print(w->record, e);
 }
 

@@ -13,7 +13,9 @@
 #include "../common/chart/montage.h"
 #include "../common/chart/page.h"
 #include "../common/chart/rows.h"
+#include "../common/chart/scores.h"
 #include "../common/chart/summary.h"
+#include "../common/chart/wall.h"
 #include "../common/io/gate.h"
 #include "../common/io/png.h"
 
@@ -42,7 +44,7 @@ static struct program program = {
     .examples = "report mlp.st result.st -o report\n"
                 "attack mlp.st -i test.st | report mlp.st - -o report --title \"First look\"\n"
                 "report mlp.st result.st --json --fail-if 'mlp.strongest.eps_0p1.accuracy>.9'",
-    .see_also = "trainclf(1), attack(1), tune(1), tensor(1), blob(5)",
+    .see_also = "trainclf(1), attack(1), ssim(1), tune(1), tensor(1), blob(5)",
 };
 
 // The report's directory may have to be made, and those above it too: the first one that is not there counts.
@@ -78,7 +80,8 @@ static void check(struct gate *gate) {
 struct pictures {
     int count;
     struct one {
-        char digest[65];  // of the attack
+        char digest[65];  // of the attack, or of the score
+        bool wall;
         struct montage montage;
     } *one;
 };
@@ -90,8 +93,18 @@ static void take_pictures(struct pictures *p, const struct blob *b) {
     for (int i = 0; i < count; i++) {
         struct one *one = &p->one[p->count++];
         memcpy(one->digest, b->digest, sizeof one->digest);
+        one->wall = false;
         one->montage = made[i];
     }
+}
+
+static void take_wall(struct pictures *p, const struct blob *b) {
+    struct picture *wall = wall_of(b);
+    if (!wall) return;
+    p->one = memory_grow(p->one, (size_t)(p->count + 1) * sizeof *p->one);
+    struct one *one = &p->one[p->count++];
+    *one = (struct one){.wall = true, .montage = {.method = "wall", .picture = wall}};
+    memcpy(one->digest, b->digest, sizeof one->digest);
 }
 
 // Counts in *shown what a report can show.
@@ -102,7 +115,8 @@ static bool read_all(const char *path, struct summary *s, struct pictures *p, in
         bool attack = !strcmp(b->kind, "attack");
         summary_add(s, b);
         if (attack) take_pictures(p, b);
-        *shown += attack || !strcmp(b->kind, "model") || !strcmp(b->kind, "trials");
+        if (scores_shown(b)) take_wall(p, b);
+        *shown += attack || !strcmp(b->kind, "model") || !strcmp(b->kind, "trials") || scores_shown(b);
         blob_free(b);
     }
     blob_stream_close(stream);
@@ -168,7 +182,8 @@ static bool write_pictures(const struct summary *s, struct pictures *p, struct p
             twin += !strcmp(page[k].entry, entry) && !strcmp(page[k].method, one->montage.method);
         page[i].entry = entry;
         page[i].method = one->montage.method;
-        page[i].file = twin ? arena_print(arena, "images_%s_%s_%d.png", entry, page[i].method, twin + 1)
+        page[i].wall = one->wall;
+        page[i].file = one->wall ? arena_print(arena, "wall_%s.png", entry) : twin ? arena_print(arena, "images_%s_%s_%d.png", entry, page[i].method, twin + 1)
                             : arena_print(arena, "images_%s_%s.png", entry, page[i].method);
         const char *path = arena_print(arena, "%s/%s", o.output, page[i].file);
         if (!png_picture_write(one->montage.picture, path, e) || !load(path, &page[i].png, e)) return false;
@@ -224,7 +239,7 @@ int main(int argc, char **argv) {
     int shown = 0;
     bool fine = operands.count || read_all("-", s, &p, &shown, &e);
     for (int i = 0; i < operands.count && fine; i++) fine = read_all(operands.value[i], s, &p, &shown, &e);
-    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, no attack and no search among the inputs");
+    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, no attack, no reconstruction and no search among the inputs");
     const json_t *summary = fine ? summary_end(s) : NULL;
     fine = fine && (!o.output || write_report(s, summary, &p, &e)) && print_end(summary, &e);
     if (!fine) msg_fail(&e);

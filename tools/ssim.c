@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../common/audit/marks.h"
 #include "../common/audit/images.h"
 #include "../common/audit/pairs.h"
 #include "../common/audit/scorecard.h"
@@ -63,6 +64,8 @@ static struct program program = {
 static bool is_stdio(const char *path) { return path && !strcmp(path, "-"); }
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
 static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdio(o.png)); }
+
+static enum similarity_window window_of(void) { return o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM; }
 
 static bool same_file(const char *a, const char *b) {
     struct stat first, second;
@@ -153,11 +156,15 @@ static double real(const json_t *record, const char *path) {
     return record_get_real(record, path, &value) ? value : 0. / 0.;
 }
 
-static void say_interval(const json_t *record, const char *what, const char *path, const char *more) {
+static void say_digits(const json_t *record, const char *what, const char *path, int digits, const char *more) {
     char low[160], high[160];
     snprintf(low, sizeof low, "%s_interval.0", path);
     snprintf(high, sizeof high, "%s_interval.1", path);
-    msg_say("%-24s %7.3f (%.3f to %.3f)%s", what, real(record, path), real(record, low), real(record, high), more);
+    msg_say("%-24s %7.*f (%.*f to %.*f)%s", what, digits, real(record, path), digits, real(record, low), digits, real(record, high), more);
+}
+
+static void say_interval(const json_t *record, const char *what, const char *path, const char *more) {
+    say_digits(record, what, path, 3, more);
 }
 
 static void say_scores(const json_t *record, const char *name, const char *path) {
@@ -189,7 +196,7 @@ static void say_card(const json_t *record) {
                 real(record, "metrics.certified.right"), real(record, "metrics.certified.members"));
 }
 
-static void say_twins(const struct scorecard *s, json_t *record) {
+static void say_twins(const struct control *s, json_t *record) {
     enum { NAMED = 5 };
     record_int(record, "metrics.twins.count", s->twins);
     if (!s->twins) return;
@@ -238,7 +245,7 @@ static bool write_all(struct result *r, struct error *e) {
 static bool compare(char **path, struct pool *pool, struct result *r, struct error *e) {
     struct images *a = images_open(path[0], e), *b = a ? images_open(path[1], e) : NULL;
     struct pairs pairs = {0};
-    bool fine = b && pairs_of(a, b, o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM, pool, &pairs, e);
+    bool fine = b && pairs_of(a, b, window_of(), pool, &pairs, e);
     if (fine) {
         json_t *settings = json_pack("{s:s}", "window", o.gaussian ? "gaussian" : "uniform");
         json_object_set_new(settings, "seed", record_seed(o.seed));
@@ -246,7 +253,7 @@ static bool compare(char **path, struct pool *pool, struct result *r, struct err
         pairs_save(&pairs, o.seed, r->b, r->record);
         say_interval(r->record, "SSIM", "metrics.ssim.mean", "");
         say_interval(r->record, "PSNR, dB", "metrics.psnr.mean", "");
-        say_interval(r->record, "MSE", "metrics.mse.mean", "");
+        say_digits(r->record, "MSE", "metrics.mse.mean", 6, "");
         say_interval(r->record, "NCC", "metrics.ncc.mean", "");
         fine = write_all(r, e);
     }
@@ -261,10 +268,10 @@ static bool compare(char **path, struct pool *pool, struct result *r, struct err
 struct card {
     struct images *candidates, *truth, *control, *among;
     struct beside beside;
-    struct scorecard *s;
+    struct control *s;
     struct scorecard_match *match[1 + BASELINES + BESIDE_MAX];  // they own the numbers of the tensors
     int matches;
-    struct scorecard_marks marks;
+    struct marks marks;
     struct scorecard_wall wall;
 };
 
@@ -316,8 +323,9 @@ static void note_odd(const struct card *c, json_t *record) {
 
 // The candidates, and what the attacker could have picked: as many of his first ones as there are members.
 static bool score_candidates(struct card *c, struct result *r, struct error *e) {
-    struct scorecard_match *m = c->match[c->matches++] = scorecard_match(c->s, c->candidates, 0, true, e);
-    struct scorecard_match *pick = m ? scorecard_match(c->s, c->candidates, c->s->n, false, e) : NULL;
+    enum similarity_window window = window_of();
+    struct scorecard_match *m = c->match[c->matches++] = scorecard_match(c->s, c->candidates, 0, &window, e);
+    struct scorecard_match *pick = m ? scorecard_match(c->s, c->candidates, c->s->n, NULL, e) : NULL;
     if (!pick) return false;
     int64_t n = c->s->n, blocks = o.blocks;
     struct scorecard_run run = scorecard_run(c->s, m), picked = scorecard_run(c->s, pick);
@@ -339,7 +347,7 @@ static bool score_candidates(struct card *c, struct result *r, struct error *e) 
 
 static bool score_marks(struct card *c, struct result *r, struct error *e) {
     if (!c->candidates->certified) return true;
-    if (!scorecard_judge(c->s, c->match[0], c->candidates, c->among, &c->marks, e)) return false;
+    if (!marks_judge(c->s, c->match[0], c->candidates, c->among, &c->marks, e)) return false;
     blob_add(r->b, "certified", U8, 1, &c->candidates->count, c->candidates->certified);
     blob_add(r->b, "certified.right", U8, 1, &c->candidates->count, c->marks.verdict);
     record_int(r->record, "metrics.certified.count", c->marks.count);
@@ -351,7 +359,7 @@ static bool score_marks(struct card *c, struct result *r, struct error *e) {
 
 static bool score_beside(struct card *c, const struct images *images, const char *name, struct result *r, struct error *e) {
     char path[96];
-    struct scorecard_match *m = scorecard_match(c->s, images, 0, false, e);
+    struct scorecard_match *m = scorecard_match(c->s, images, 0, NULL, e);
     if (!m) return false;
     c->match[c->matches++] = m;
     struct scorecard_run run = scorecard_run(c->s, m);
@@ -377,10 +385,10 @@ static bool score_baselines(struct card *c, struct result *r, struct error *e) {
 }
 
 static bool open_card(struct card *c, const char *path, struct pool *pool, struct error *e) {
-    struct scorecard_options options = {(int)o.blocks, o.seed, o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM, o.exclude};
+    struct control_options options = {(int)o.blocks, o.seed, o.exclude};
     if (!(c->candidates = images_open(path, e)) || !(c->truth = images_open(o.truth, e)) || !(c->control = images_open(o.control, e))) return false;
     if ((o.among && !(c->among = images_open(o.among, e))) || !open_beside(&c->beside, e)) return false;
-    c->s = scorecard_open(c->truth, c->control, &options, pool, e);
+    c->s = control_open(c->truth, c->control, &options, pool, e);
     return c->s;
 }
 
@@ -402,7 +410,7 @@ static bool score(const char *path, struct pool *pool, struct result *r, struct 
     for (int i = 0; i < c.matches; i++) scorecard_match_free(c.match[i]);
     scorecard_wall_free(&c.wall);
     free(c.marks.verdict);
-    scorecard_free(c.s);
+    control_free(c.s);
     free_beside(&c.beside);
     images_free(c.candidates);
     images_free(c.truth);
@@ -419,18 +427,43 @@ struct runs {
     struct scorecard_run *run;
 };
 
+// A run counts once.
+static bool check_run(const struct runs *r, const struct blob *b, struct error *e) {
+    for (int i = 0; i < r->count; i++)
+        if (!strcmp(r->blob[i]->digest, b->digest)) return blob_refuse(b, e, "the same score as %s", r->blob[i]->source);
+    return true;
+}
+
 static bool read_runs(const char *path, struct runs *r, struct error *e) {
     struct blob_stream *stream = blob_stream_open(path, e);
     struct blob *b;
     bool fine = stream;
     while (fine && (b = blob_next(stream, e))) {
+        fine = blob_expect_kind(b, "score", e) && check_run(r, b, e);
         r->blob = memory_grow(r->blob, (size_t)(r->count + 1) * sizeof *r->blob);
         r->run = memory_grow(r->run, (size_t)(r->count + 1) * sizeof *r->run);
         r->blob[r->count++] = b;
-        fine = blob_expect_kind(b, "score", e) && scorecard_run_of(b, NULL, &r->run[r->count - 1], e);
+        fine = fine && scorecard_run_of(b, NULL, &r->run[r->count - 1], e);
     }
     blob_stream_close(stream);
     return fine && !e->status;
+}
+
+// Intervals take the training images of different runs for different ones.
+static void note_same_members(const struct runs *r, json_t *record) {
+    int same = 0;
+    for (int i = 0; i < r->count; i++)
+        for (int k = 0; k < i; k++) {
+            const struct tensor *a = blob_find(r->blob[i], "index"), *b = blob_find(r->blob[k], "index");
+            const char *from = blob_meta(r->blob[i], "assay.source"), *other = blob_meta(r->blob[k], "assay.source");
+            if (!a || !b || !from || !other || strcmp(from, other) || tensor_bytes(a) != tensor_bytes(b)) continue;
+            if (memcmp(a->data, b->data, tensor_bytes(a))) continue;
+            same++;
+            break;
+        }
+    if (!same) return;
+    record_note(record, "%d of %d runs have the training images of another one: the intervals take them for different ones and are too narrow", same, r->count);
+    msg_warn("%d of %d runs have the training images of another one: intervals are too narrow", same, r->count);
 }
 
 // The baselines that every run has.
@@ -462,6 +495,7 @@ static bool pool_scores(const struct operands *operands, struct result *r, struc
         json_object_set_new(settings, "seed", record_seed(o.seed));
         begin(r, settings, (const struct blob *const *)runs.blob, runs.count);
         record_int(r->record, "metrics.count.runs", runs.count);
+        note_same_members(&runs, r->record);
         scorecard_save(runs.run, runs.count, o.seed, r->record, "metrics.ncc");
         say_scores(r->record, "NCC", "metrics.ncc");
         say_interval(r->record, "TPR at FPR 1 %", "metrics.ncc.tpr_at_fpr_1e-2", "");

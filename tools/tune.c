@@ -37,7 +37,7 @@ static struct program program = {
     .name = "tune", .summary = "search for the settings with which a command does best", .operands = "COMMAND NAME=RANGE...", .operands_min = 2,
     .operands_max = -1, .opts = opts, .count = sizeof opts / sizeof *opts,
     .examples = "tune -m value -n 12 -o trials.st 'echo \"{\\\"value\\\": $((({a} - 3) * ({a} - 3) + {b}))}\"' a=0..9:int b=0,5\n"
-                "tune -m clean.accuracy -M -n 4 -o lr.st 'trainclf -q -i train.st -a mlp -e 1 --lr {lr} | attack -q - -i test.st -m clean --json' lr=1e-4..1e-1:log\n"
+                "tune -m clean.accuracy -M -n 4 -p 2 -o lr.st 'trainclf -q -i train.st -a mlp -e 1 --lr {lr} | attack -q - -i test.st -m clean --json' lr=1e-4..1e-1:log\n"
                 "report lr.st -o report",
     .see_also = "attack(1), report(1), trainclf(1), blob(5)",
 };
@@ -109,6 +109,10 @@ static bool run(const char *command, json_t **record, struct error *e) {
     fine = fine && write_all(s, record, e);
     // What was kept for the case of an interruption only.
     if (fine && path && !o.checkpoint) unlink(path);
+    if (fine && out_stopping()) {
+        msg_say("interrupted while the trials were written; they are whole");
+        out_interrupted();
+    }
     search_free(s);
     return fine;
 }

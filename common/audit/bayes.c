@@ -20,25 +20,22 @@ double bayes_improvement(double mean, double sd, double best, double xi) {
     return fmax(gain * cumulative(gain / sd) + sd * density(gain / sd), 0);
 }
 
-// log (phi(z) + z Phi(z)). Far out the two nearly cancel: there by the asymptotic series of Mills' ratio, whose first term
-// left out is 105 / z^8.
-static double log_tail(double z) {
-    if (z > -25) return log(density(z) + z * cumulative(z));
+// (phi(z) + z Phi(z)) / phi(z). Far out the two nearly cancel: there by the asymptotic series of Mills' ratio in w = 1 / z^2,
+// whose first term left out is 1e-10 of the whole at the seam.
+static double over_density(double z) {
     double w = 1 / (z * z);
-    return -.5 * z * z - .5 * log(2 * M_PI) + log(w * (1 - w * (3 - w * 15)));
+    if (z > -25) return 1 + z * cumulative(z) / density(z);
+    return w * (1 - w * (3 - w * (15 - w * (105 - w * 945))));
 }
 
-double bayes_log_improvement(double mean, double sd, double best, double xi) {
-    double gain = best - xi - mean;
-    if (!(sd > 0)) return gain > 0 ? log(gain) : -INFINITY;
-    return log(sd) + log_tail(gain / sd);
-}
-
-// d log EI = (Phi(z) dgain + phi(z) dsd) / EI; far out Phi / (phi + z Phi) and phi / (phi + z Phi) by the same series.
-static void tail_slopes(double z, double *by_gain, double *by_sd) {
-    double w = 1 / (z * z), whole = z > -25 ? density(z) + z * cumulative(z) : w * (1 - w * (3 - w * 15));
-    *by_sd = z > -25 ? density(z) / whole : 1 / whole;
-    *by_gain = z > -25 ? cumulative(z) / whole : -(1 - w * (1 - w * 3)) / (z * whole);
+// dEI/dmean = -Phi(z), dEI/dsd = phi(z).
+double bayes_log_improvement(double mean, double sd, double best, double xi, double *by_mean, double *by_sd) {
+    double gain = best - xi - mean, z = sd > 0 ? gain / sd : gain > 0 ? INFINITY : -INFINITY;
+    bool sure = z > 25;  // nothing but the gain: phi(z) is 1e-136
+    double tail = sure ? INFINITY : over_density(z);
+    if (by_sd) *by_sd = sure ? 0 : 1 / (sd * tail);
+    if (by_mean) *by_mean = sure ? -1 / gain : -(z > -25 ? cumulative(z) / density(z) : (tail - 1) / z) / (sd * tail);
+    return sure ? log(gain) : sd > 0 ? log(sd * tail) - .5 * z * z - .5 * log(2 * M_PI) : -INFINITY;
 }
 
 // ---- sequence
@@ -78,18 +75,18 @@ static bool tried(int64_t d, int64_t trials, const double *u, const double *poin
 // -log EI and its gradient in the free coordinates.
 static double emptiness(void *data, const double *x, double *gradient) {
     struct view *v = data;
-    double mean, sd, mean_slope[SPACE_AXES], sd_slope[SPACE_AXES], by_gain, by_sd;
+    double mean, sd, mean_slope[SPACE_AXES], sd_slope[SPACE_AXES], by_mean, by_sd;
     for (int i = 0; i < v->frees; i++) v->at[v->free[i]] = x[i];
     gp_slope(v->g, v->at, &mean, &sd, mean_slope, sd_slope);
-    tail_slopes((v->best - v->xi - mean) / sd, &by_gain, &by_sd);
-    for (int i = 0; i < v->frees; i++) gradient[i] = (by_gain * mean_slope[v->free[i]] - by_sd * sd_slope[v->free[i]]) / sd;
-    return -bayes_log_improvement(mean, sd, v->best, v->xi);
+    double value = bayes_log_improvement(mean, sd, v->best, v->xi, &by_mean, &by_sd);
+    for (int i = 0; i < v->frees; i++) gradient[i] = -by_mean * mean_slope[v->free[i]] - by_sd * sd_slope[v->free[i]];
+    return -value;
 }
 
 static double promise(const struct view *v, const double *point) {
     double mean, sd;
     gp_predict(v->g, 1, point, &mean, &sd);
-    return bayes_log_improvement(mean, sd, v->best, v->xi);
+    return bayes_log_improvement(mean, sd, v->best, v->xi, NULL, NULL);
 }
 
 // Real numbers by L-BFGS, whole ones and words by their neighbours, one after the other while that helps.
@@ -141,7 +138,8 @@ static int by_value(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, const double *value, const unsigned char *status) {
+struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, const double *value,
+                       const unsigned char *status) {
     int64_t d = b->space->count, n = 0, done = 0;
     double worst = -INFINITY;
     bool nominal[SPACE_AXES];
@@ -166,7 +164,8 @@ struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, c
     return g;
 }
 
-// The candidates, snapped: all points where there are not more of them, else a part of the sequence that no other trial sees.
+// The candidates, whole numbers and words snapped, as the model has to see them: all points where there are not more of
+// them, else a sequence with a shift that no other trial has.
 static int64_t candidates(const struct bayes *b, int64_t trial, double **u) {
     int64_t d = b->space->count, n = b->candidates;
     bool all = space_points(b->space) <= (double)n;
@@ -175,7 +174,10 @@ static int64_t candidates(const struct bayes *b, int64_t trial, double **u) {
     if (!all) bayes_sequence(d, rng_stream(b->seed, "bayes/candidates"), (uint32_t)trial, 0, n, *u);
     for (int64_t i = 0; i < n; i++) {
         if (all) space_point(b->space, i, *u + i * d);
-        else space_snap(b->space, *u + i * d);
+        for (int64_t j = 0; j < d && !all; j++) {
+            const struct space_axis *a = &b->space->axis[j];
+            if (a->kind != SPACE_REAL) (*u)[i * d + j] = space_unit(a, space_value(a, (*u)[i * d + j]));
+        }
     }
     return n;
 }
@@ -199,11 +201,13 @@ static bool most_promising(const struct bayes *b, struct view *v, int64_t trial,
     mean = memory_take((size_t)(2 * n) * sizeof *mean);
     sd = mean + n;
     gp_predict(v->g, n, point, mean, sd);
-    for (int64_t i = 0; i < n; i++) order[i] = (struct candidate){bayes_log_improvement(mean[i], sd[i], v->best, v->xi), i};
+    for (int64_t i = 0; i < n; i++)
+        order[i] = (struct candidate){bayes_log_improvement(mean[i], sd[i], v->best, v->xi, NULL, NULL), i};
     qsort(order, (size_t)n, sizeof *order, by_gain);
     bool found = false;
     for (int64_t i = 0; i < n && (refined < BAYES_REFINED || !found); i++) {
         double *at = point + order[i].at * d, before[SPACE_AXES], gain = order[i].gain;
+        space_snap(b->space, at);
         if (tried(d, trial, u, at)) continue;
         if (refined++ < BAYES_REFINED) {
             memcpy(before, at, (size_t)d * sizeof *before);
@@ -239,7 +243,8 @@ static double spread(int64_t trials, const double *value, const unsigned char *s
     return sum;
 }
 
-bool bayes_propose(const struct bayes *b, int64_t trial, const double *u, const double *value, const unsigned char *status, double *next) {
+bool bayes_propose(const struct bayes *b, int64_t trial, const double *u, const double *value,
+                   const unsigned char *status, double *next) {
     int64_t d = b->space->count;
     struct gp *g = trial < b->starts ? NULL : bayes_model(b, trial, u, value, status);
     if (!g) return start(b, trial, u, next);

@@ -14,33 +14,36 @@
 enum bayes_status {  // as stored in blobs
     BAYES_FAILED,    // ran and gave no value: modelled as the worst value there is
     BAYES_DONE,
-    BAYES_PENDING,   // still runs: modelled as what is expected of it
+    BAYES_PENDING,  // still runs: modelled as what is expected of it
 };
 
 struct bayes {
     const struct space *space;
     uint64_t seed;
-    int64_t starts;      // trials before the model is asked
-    double xi;           // improvements smaller than this times the values' standard deviation do not count
-    int64_t candidates;  // points at which the expected improvement is looked at, of which the best BAYES_REFINED are refined
+    int64_t starts;  // trials before the model is asked
+    double xi;       // improvements smaller than this times the values' standard deviation do not count
+    int64_t
+        candidates;  // points at which the expected improvement is looked at, of which the best BAYES_REFINED are refined
 };
 enum { BAYES_REFINED = 5 };
 
 // E[max(best - xi - f, 0)] for f ~ N(mean, sd^2), and its logarithm, which tells points apart whose improvement is less
-// than any double (Ament et al. 2023, "Unexpected improvements to expected improvement").
+// than any double (Ament et al. 2023, "Unexpected improvements to expected improvement"), with its slopes where they are not NULL.
 double bayes_improvement(double mean, double sd, double best, double xi);
-double bayes_log_improvement(double mean, double sd, double best, double xi);
+double bayes_log_improvement(double mean, double sd, double best, double xi, double *by_mean, double *by_sd);
 
 // Point number `trial` (the trials before it are 0 .. trial - 1), snapped, different from all before: u [trial, D] are
 // those, value [trial] theirs (smaller is better; read where the status is BAYES_DONE). False when every point was tried.
-bool bayes_propose(const struct bayes *b, int64_t trial, const double *u, const double *value, const unsigned char *status, double *next);
+bool bayes_propose(const struct bayes *b, int64_t trial, const double *u, const double *value,
+                   const unsigned char *status, double *next);
 
 // The process that stands behind a proposal, of the trials that ended; NULL while none gave a value.
-struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, const double *value, const unsigned char *status);
+struct gp *bayes_model(const struct bayes *b, int64_t trials, const double *u, const double *value,
+                       const unsigned char *status);
 
-// Points [count, d] of a low-discrepancy sequence in [0, 1)^d, number `from` and those behind it: Roberts 2018, "The unreasonable effectiveness of
-// quasirandom sequences" (additive recurrence by powers of 1 / g, g^(d+1) = g + 1), shifted by draws of (stream, number)
-// (Cranley & Patterson 1976).
+// Points [count, d] of a low-discrepancy sequence in [0, 1)^d, number `from` and those behind it: Roberts 2018, "The
+// unreasonable effectiveness of quasirandom sequences" (additive recurrence by powers of 1 / g, g^(d+1) = g + 1), shifted
+// by draws of (stream, number) (Cranley & Patterson 1976).
 void bayes_sequence(int64_t d, struct stream shift, uint32_t number, int64_t from, int64_t count, double *u);
 
 #endif

@@ -40,25 +40,33 @@ static void moments(const double *x, int64_t n, double *mean, double *variance) 
     for (int64_t i = 0; i < n; i++) *variance += (x[i] - *mean) * (x[i] - *mean) / (double)n;
 }
 
-void effect_shares(const struct space *s, const struct gp *g, double *share) {
+void effect_shares(const struct space *s, const struct gp *g, double *share, double *total) {
     int64_t d = s->count;
-    double *base = memory_take((size_t)(2 * SAMPLE * d) * sizeof *base), *x = base + SAMPLE * d, value[SAMPLE], at[VALUES], level[VALUES];
-    double mean, all, one;
+    double *base = memory_take((size_t)(2 * SAMPLE * d + (VALUES + 1) * SAMPLE) * sizeof *base), *x = base + SAMPLE * d;
+    double *value = x + SAMPLE * d, at[VALUES], level[VALUES], row[VALUES], mean, all, one;
     bayes_sequence(d, rng_stream(0, "effect/sample"), 0, 0, SAMPLE, base);
     for (int64_t i = 0; i < SAMPLE; i++) space_snap(s, base + i * d);
     gp_predict(g, SAMPLE, base, value, NULL);
     moments(value, SAMPLE, &mean, &all);
+    bool flat = !(all > 1e-18 * g->scale * g->scale);
     for (int j = 0; j < d; j++) {
         // Of a range of real numbers the middles of equal parts, of others their values.
         int64_t n = s->axis[j].kind == SPACE_REAL ? VALUES : values_of(&s->axis[j], VALUES, at);
-        for (int64_t k = 0; k < n; k++) {
+        for (int64_t k = 0; k < n; k++) {  // value [n, SAMPLE]
             memcpy(x, base, (size_t)(SAMPLE * d) * sizeof *x);
-            for (int64_t i = 0; i < SAMPLE; i++) x[i * d + j] = s->axis[j].kind == SPACE_REAL ? ((double)k + .5) / VALUES : at[k];
-            gp_predict(g, SAMPLE, x, value, NULL);
-            moments(value, SAMPLE, &level[k], &one);
+            for (int64_t i = 0; i < SAMPLE; i++)
+                x[i * d + j] = s->axis[j].kind == SPACE_REAL ? ((double)k + .5) / VALUES : at[k];
+            gp_predict(g, SAMPLE, x, value + k * SAMPLE, NULL);
+            moments(value + k * SAMPLE, SAMPLE, &level[k], &one);
         }
         moments(level, n, &mean, &one);
-        share[j] = all > 1e-18 * g->scale * g->scale ? one / all : 0;
+        share[j] = flat ? 0 : one / all;
+        total[j] = 0;
+        for (int64_t i = 0; i < SAMPLE && !flat; i++) {
+            for (int64_t k = 0; k < n; k++) row[k] = value[k * SAMPLE + i];
+            moments(row, n, &mean, &one);
+            total[j] += one / all / SAMPLE;
+        }
     }
     free(base);
 }

@@ -77,20 +77,22 @@ static bool make_nets(struct generator_run *r, struct error *e) {
     struct arena text = {0};
     const char *const *given = r->o.line;
     const char *line[NETS] = {"flatten | linear 100 | init normal:.02"};
+    long long shown = (long long)w;
 #define BLOCK "norm batch | relu | "
 #define DROPPED "norm batch | dropout2d .1 | relu | "
     // No bias before a batch norm, which takes it away again.
-    line[LOWER] = arena_print(&text, "deconv %lld 4 nobias | " BLOCK "deconv %lld 4 nobias | " BLOCK "deconv %lld 4 nobias | norm batch | relu | init normal:.02",
-                              (long long)w, (long long)(2 * w), (long long)(4 * w));
-    line[UPPER] = arena_print(&text, "deconv %lld 4 p 1 nobias | " DROPPED "deconv %lld 4 p 1 nobias | " DROPPED "deconv %lld 4 s 2 p 1 nobias | " DROPPED
-                              "deconv %lld 4 nobias | " DROPPED "deconv %lld %lld p 1 | sigmoid | init normal:.02", (long long)(8 * w),
-                              (long long)(4 * w), (long long)(2 * w), (long long)w, (long long)target->input.dim[0], (long long)(side - 24));
+    line[LOWER] = arena_print(&text, "deconv %lld 4 nobias | " BLOCK "deconv %lld 4 nobias | " BLOCK
+                              "deconv %lld 4 nobias | norm batch | relu | init normal:.02", shown, 2 * shown, 4 * shown);
+    line[UPPER] = arena_print(&text, "deconv %lld 4 p 1 nobias | " DROPPED "deconv %lld 4 p 1 nobias | " DROPPED
+                              "deconv %lld 4 s 2 p 1 nobias | " DROPPED "deconv %lld 4 nobias | " DROPPED
+                              "deconv %lld %lld p 1 | sigmoid | init normal:.02", 8 * shown, 4 * shown, 2 * shown, shown,
+                              (long long)target->input.dim[0], (long long)(side - 24));
 #undef BLOCK
 #undef DROPPED
     bool fine = true;
     if (!given[UPPER] && (side != target->input.dim[2] || side < 25 || side > 64))
-        fine = error_set(e, EXIT_USAGE, "the generator makes squares of 25 to 64 pixels a side, and the model takes %lld x %lld", (long long)side,
-                         (long long)target->input.dim[2]);
+        fine = error_set(e, EXIT_USAGE, "the generator makes squares of 25 to 64 pixels a side, and the model takes %lld x %lld",
+                         (long long)side, (long long)target->input.dim[2]);
     struct shape in = shape_of(3, r->m->classes, 1, 1);
     for (int i = 0; i < NETS && fine; i++) {
         struct arch *a = r->net[i] = arch_parse(given[i] ? given[i] : line[i], in, 0, e);
@@ -147,7 +149,8 @@ static void build_generator(const struct generator_run *r, struct machine *t, bo
     struct node *start = graph_add(g, vector_at(g, t->z, 0, all), vector_at(g, embedding, LATENT, all));
     arch_build(r->net[LOWER], g, &t->net[LOWER], graph_reshape(g, start, (struct shape){3, {all, 1, 1}}));
     int64_t channels = lower->dim[0];
-    struct node *joined = graph_add(g, graph_pad(g, t->net[LOWER].logits, 0, 0, channels + 1), graph_pad(g, t->matrix, 0, channels, channels + 1));
+    struct node *joined = graph_add(g, graph_pad(g, t->net[LOWER].logits, 0, 0, channels + 1),
+                                    graph_pad(g, t->matrix, 0, channels, channels + 1));
     arch_build(r->net[UPPER], g, &t->net[UPPER], joined);
     t->image = t->net[UPPER].logits;
 }
@@ -212,8 +215,8 @@ static void build_step(struct generator_run *r) {
     r->ramp = graph_input(g, "ramp", false, shape_of(1, 1));
     if (r->o.sharpness > 0) t->classifier.arch.sharpness = graph_fill(g, r->o.sharpness, shape_of(1, 1));
     r->loss = (struct inversion_loss){.weight = r->o.weight, .batch = r->o.batch, .smoothing = r->o.smoothing, .noise = r->o.noise,
-                                      .scale = multiplier_scale(r), .stream = rng_stream(r->o.seed, "generator/perturb"), .x = t->image, .y = t->y, .key = r->key, .a = r->a,
-                                      .ramp = r->ramp};
+                                      .scale = multiplier_scale(r), .stream = rng_stream(r->o.seed, "generator/perturb"),
+                                      .x = t->image, .y = t->y, .key = r->key, .a = r->a, .ramp = r->ramp};
     inversion_loss_build(r->m, g, &t->arena, &t->classifier, &r->loss);
 
     int params = 0, states = 0;
@@ -394,8 +397,10 @@ static bool train_step(struct generator *t, struct error *e) {
     int64_t spoilt = optim_step(&r->optim, r->o.lr, r->theta, r->slope, r->pool);
     char name[96];
     if (spoilt >= 0)
-        return error_set(e, EXIT_INPUT, "step %lld: the gradient of the generator's %s is not finite", (long long)t->step, parameter_at(r, spoilt, name));
-    spoilt = r->loss.term[INVERSION_ETA4] ? optim_step(&r->multiplier_optim, r->o.multiplier_lr, r->multiplier, r->multiplier_slope, r->pool) : -1;
+        return error_set(e, EXIT_INPUT, "step %lld: the gradient of the generator's %s is not finite", (long long)t->step,
+                         parameter_at(r, spoilt, name));
+    if (r->loss.term[INVERSION_ETA4])
+        spoilt = optim_step(&r->multiplier_optim, r->o.multiplier_lr, r->multiplier, r->multiplier_slope, r->pool);
     if (spoilt >= 0)
         return error_set(e, EXIT_INPUT, "step %lld: the gradient of multiplier %lld is not finite", (long long)t->step, (long long)spoilt);
     memcpy(r->state, r->new_state, (size_t)r->state_size * sizeof *r->state);
@@ -448,7 +453,8 @@ struct candidates *generator_sample(struct generator *t, int64_t each, struct er
     int64_t classes = r->m->classes, total = each * classes, square = shape_count(&r->train.matrix->shape);
     struct candidates *c = candidates_new(r->m->arch->input, total);
     float *z = memory_zero(SAMPLE_BATCH * LATENT * sizeof *z), *matrix = memory_zero((size_t)(SAMPLE_BATCH * square) * sizeof *matrix);
-    float *x = memory_zero((size_t)(SAMPLE_BATCH * c->size) * sizeof *x), *logits = memory_zero((size_t)(SAMPLE_BATCH * classes) * sizeof *logits);
+    float *x = memory_zero((size_t)(SAMPLE_BATCH * c->size) * sizeof *x);
+    float *logits = memory_zero((size_t)(SAMPLE_BATCH * classes) * sizeof *logits);
     float *every = memory_zero((size_t)(total * classes + 1) * sizeof *every);
     int32_t y[SAMPLE_BATCH] = {0};
     struct stream s = rng_stream(r->o.seed, "generator/sample");
@@ -528,7 +534,8 @@ bool generator_resume(struct generator *t, const char *path, struct error *e) {
     const int64_t *step = fine ? take_tensor(b, "assay.run.step", I64, 0, NULL, e) : NULL;
     const double *history = fine ? take_tensor(b, "assay.run.history", F64, 2, (int64_t[]){GENERATOR_COLUMNS, r->o.steps}, e) : NULL;
     fine = step && history;
-    if (fine && (*step < 0 || *step > r->o.steps)) fine = blob_refuse(b, e, "assay.run.step: step %lld of %lld", (long long)*step, (long long)r->o.steps);
+    if (fine && (*step < 0 || *step > r->o.steps))
+        fine = blob_refuse(b, e, "assay.run.step: step %lld of %lld", (long long)*step, (long long)r->o.steps);
     for (int i = 0; fine && part[i].name; i++) fine = take_tensor(b, part[i].name, F32, 1, &part[i].count, e) != NULL;
     if (fine) {
         for (int i = 0; part[i].name; i++) memcpy(part[i].at, blob_find(b, part[i].name)->data, (size_t)part[i].count * sizeof(float));

@@ -66,9 +66,7 @@ void gp_data(struct gp *g, int64_t n, const double *x, const double *y) {
 
 // ---- kernel
 
-static double apart(const struct gp *g, int64_t j, double a, double b) {
-    return g->nominal[j] ? a != b : a - b;
-}
+static double apart(const struct gp *g, int64_t j, double a, double b) { return g->nominal[j] ? a != b : a - b; }
 
 static double distance(const struct gp *g, const double *length, const double *a, const double *b) {
     double sum = 0;
@@ -95,7 +93,8 @@ static void fill(const struct gp *g, double variance, const double *length, doub
     }
 }
 
-static bool factorise(const struct gp *g, double variance, const double *length, double noise, double *factor, double *fall, double *jitter) {
+static bool factorise(const struct gp *g, double variance, const double *length, double noise, double *factor,
+                      double *fall, double *jitter) {
     int n = (int)g->n, info = 1;
     for (*jitter = 0; *jitter <= 1e-2 * variance; *jitter = *jitter > 0 ? 10 * *jitter : 1e-10 * variance) {
         fill(g, variance, length, noise + *jitter, factor, fall);
@@ -160,7 +159,8 @@ double gp_likelihood(const struct gp *g, const double *theta, double *gradient) 
     int n = (int)g->n, info = 0;
     size_t square = (size_t)(g->n * g->n);
     for (int64_t j = 0; j < g->d; j++) length[j] = exp(theta[1 + j]);
-    double *factor = memory_take((2 * square + (size_t)g->n) * sizeof *factor), *fall = factor + square, *alpha = fall + square;
+    double *factor = memory_take((2 * square + (size_t)g->n) * sizeof *factor), *fall = factor + square,
+           *alpha = fall + square;
     if (factorise(g, variance, length, noise, factor, gradient ? fall : NULL, &jitter)) {
         solve(g, factor, alpha);
         value = evidence(g, factor, alpha);
@@ -194,7 +194,9 @@ void gp_fit(struct gp *g, uint64_t seed) {
         // The restarts begin where a search's process may lie: c in [.1, 10], l in [.1, 3], s^2 in [1e-6, 1e-1].
         for (int i = 0; i < count; i++) {
             double u = rng_one(s, (uint32_t)i, start, 0);
-            theta[i] = i == 0 ? (2 * u - 1) * log(10) : i < count - 1 ? log(.1) + u * log(30) : log(1e-6) + u * log(1e5);
+            theta[i] = i == 0          ? (2 * u - 1) * log(10)
+                       : i < count - 1 ? log(.1) + u * log(30)
+                                       : log(1e-6) + u * log(1e5);
             if (!start) theta[i] = i == 0 ? 0 : i < count - 1 ? log(.5) : log(1e-4);
         }
         double value = box_minimise(&box, theta, FIT_CALLS);
@@ -203,9 +205,9 @@ void gp_fit(struct gp *g, uint64_t seed) {
             memcpy(best, theta, sizeof best);
         }
     }
-    g->variance = exp(best[0]);
-    g->noise = exp(best[count - 1]);
-    for (int64_t j = 0; j < g->d; j++) g->length[j] = exp(best[1 + j]);
+    g->variance = fmin(fmax(exp(best[0]), GP_VARIANCE_LOW), GP_VARIANCE_HIGH);
+    g->noise = fmin(fmax(exp(best[count - 1]), GP_NOISE_LOW), GP_NOISE_HIGH);
+    for (int64_t j = 0; j < g->d; j++) g->length[j] = fmin(fmax(exp(best[1 + j]), GP_LENGTH_LOW), GP_LENGTH_HIGH);
     BUG_IF(!gp_condition(g), "no factor at hyper-parameters that had one");
 }
 
@@ -222,7 +224,8 @@ void gp_predict(const struct gp *g, int64_t m, const double *x, double *mean, do
         cblas_dgemv(CblasRowMajor, CblasTrans, n, rows, g->scale, k, BATCH, g->alpha, 1, 0, mean + from, 1);
         for (int j = 0; j < rows; j++) mean[from + j] += g->mean;
         if (!sd) continue;
-        cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, n, rows, 1, g->factor, n, k, BATCH);
+        cblas_dtrsm(CblasRowMajor, CblasLeft, CblasLower, CblasNoTrans, CblasNonUnit, n, rows, 1, g->factor, n, k,
+                    BATCH);
         for (int j = 0; j < rows; j++) sd[from + j] = g->variance;
         for (int64_t i = 0; i < g->n; i++)
             for (int j = 0; j < rows; j++) sd[from + j] -= k[i * BATCH + j] * k[i * BATCH + j];

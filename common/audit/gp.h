@@ -25,15 +25,15 @@ enum { GP_INPUTS = 32 };  // the most coordinates
 #define GP_NOISE_HIGH 1.
 
 struct gp {
-    int64_t n, d;               // points, coordinates
+    int64_t n, d;  // points, coordinates
     bool nominal[GP_INPUTS];
-    double variance, noise;     // c, s^2
-    double length[GP_INPUTS];   // l
-    double mean, scale;         // of the values; scale is 1 where all are alike
-    double likelihood;          // log marginal likelihood of the values as they are worked with
-    double jitter;              // had to be added to the diagonal for a Cholesky factor; 0 as a rule
-    double *x, *y;              // private: [n, d], [n] normalised
-    double *factor, *alpha;     // private: [n, n] lower Cholesky factor of K, [n] K^-1 y
+    double variance, noise;    // c, s^2
+    double length[GP_INPUTS];  // l
+    double mean, scale;        // of the values; scale is 1 where all are alike
+    double likelihood;         // log marginal likelihood of the values as they are worked with
+    double jitter;             // had to be added to the diagonal for a Cholesky factor; 0 as a rule
+    double *x, *y;             // private: [n, d], [n] normalised
+    double *factor, *alpha;    // private: [n, n] lower Cholesky factor of K, [n] K^-1 y
 };
 
 // nominal NULL: no coordinate is.

@@ -118,7 +118,10 @@ static struct node *term(const struct work *w, enum inversion_term t, struct nod
     case INVERSION_DELTA: return orthogonality(w);
     case INVERSION_ETA1: return variation(w);
     case INVERSION_ETA2: return outside(w);
-    case INVERSION_ETA3: return graph_sqrt(g, graph_shift(g, residual(w, mean(w, loss_cross_entropy(g, z, l->y, 0, NULL)), NULL, false), 1e-12));
+    case INVERSION_ETA3: {
+        struct node *squares = residual(w, mean(w, loss_cross_entropy(g, z, l->y, 0, NULL)), NULL, false);
+        return graph_sqrt(g, graph_shift(g, squares, 1e-12));
+    }
     case INVERSION_ETA4: return residual(w, loss_margin(g, z, l->y), graph_scale(g, graph_square(g, l->a), l->scale), true);
     case INVERSION_TERMS: break;
     }

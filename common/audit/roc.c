@@ -90,8 +90,22 @@ double roc_auc(const struct roc_run *run, int runs) {
     return sum / all_positives(run, runs);
 }
 
+// Of the area 1.
+static struct interval apart(const struct roc_run *run, int runs) {
+    double positives = 0, negatives = 0;
+    for (int i = 0; i < runs; i++) {
+        positives += (double)run[i].positives;
+        negatives += (double)run[i].negatives;
+    }
+    return (struct interval){pow(.025, 1 / fmin(positives, negatives)), 1};
+}
+
 struct interval roc_auc_interval(const struct roc_run *run, int runs, uint64_t seed) {
     if (empty(run, runs)) return (struct interval){NAN, NAN};
+    double area = roc_auc(run, runs);
+    struct interval all = apart(run, runs);
+    if (area == 1) return all;
+    if (area == 0) return (struct interval){0, 1 - all.low};
     struct stream s = rng_stream(seed, "roc/bootstrap");
     double *auc = memory_zero(BOOTSTRAP_DRAWS * sizeof *auc), n = all_positives(run, runs);
     for (int i = 0; i < runs; i++) {

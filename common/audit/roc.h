@@ -16,8 +16,9 @@ struct roc_run {  // borrowed; no NaN
 
 // P(positive > negative) + P(equal) / 2 (Mann & Whitney), every positive counting the same. NaN without either.
 double roc_auc(const struct roc_run *run, int runs);
-// Its 95 % interval: bootstrap over positives and negatives within their run, stream "roc/bootstrap". An area of 0 or 1
-// gets an interval of no width: nothing in such data can show how far it might be off.
+// Its 95 % interval: bootstrap over positives and negatives within their run, stream "roc/bootstrap". Groups that do not overlap
+// are the same however often they are drawn; the exact bound takes the bootstrap's place there: with k the smaller group
+// over all runs, .025^(1/k) (and 1 less it), the least mean of a share that shows k ones with a probability of 2.5 %.
 struct interval roc_auc_interval(const struct roc_run *run, int runs, uint64_t seed);
 // How many positives lie above the threshold: the least value with at most a share `fpr` of the negatives above it.
 // Fewer than 1 / fpr negatives leave no room for any: the threshold is then the largest of them.

@@ -1,56 +1,18 @@
 // scorecard.h: whether candidates are training images: a comparison with held-out images under the same matcher.
 //
 // Candidates are matched one to one with the members by centred normalised cross-correlation (NCC), so that its sum is the
-// largest. The control are held-out images, cut into blocks of the members' own number and classes; each is matched
-// alone with the same candidates, since a matcher that may choose among many finds better matches by itself.
-// The scores of members against those of all blocks give the area under the ROC curve. A member no candidate is left for
-// scores -1. Which class a candidate claims plays no part.
+// largest; each block of control (control.h) is matched alone with the same candidates. The scores of members against those
+// of all blocks give the area under the ROC curve. A member no candidate is left for scores -1. Which class a candidate
+// claims plays no part.
 //
 // SSIM of matched pairs stands beside it and decides nothing: on such data held-out images pass the usual bar too.
 //
-// A struct scorecard borrows sets and pool and owns the rest. Results are the same bits on any number of threads.
+// A match borrows the control and owns its numbers. Results are the same bits on any number of threads.
 #ifndef ASSAY_AUDIT_SCORECARD_H
 #define ASSAY_AUDIT_SCORECARD_H
 
-#include "../base/pool.h"
-#include "../base/stats.h"
-#include "images.h"
+#include "control.h"
 #include "similarity.h"
-
-struct scorecard_options {
-    int blocks;
-    uint64_t seed;  // of the blocks and of baselines
-    enum similarity_window window;
-    bool exclude;   // leave out control images that are members; without it they are refused
-};
-
-struct scorecard_twin {
-    int64_t member, control;  // rows of the two sets
-    float ncc;
-};
-#define SCORECARD_TWIN .98f
-
-struct scorecard {
-    const struct images *truth, *control;
-    struct scorecard_options o;
-    struct pool *pool;
-    int64_t n;               // members
-    int64_t *image;          // [blocks, n]: rows of control; image k of a block has member k's class
-    int64_t *index, *position;  // [n], [blocks, n]: where members and these images stand in their sources
-    int64_t used, excluded;  // control images in blocks, each counted once; left out as members
-    int64_t spares, *spare;  // control images in no block, classes in turn: for a baseline
-    int64_t twins;           // near-duplicates of members in blocks, an NCC of more than SCORECARD_TWIN
-    struct scorecard_twin *twin;
-    int64_t *twin_index;     // [twins, 2]: positions in the sources
-    float *twin_ncc;         // [twins]
-};
-
-// EXIT_INPUT: shapes differ, no window of SSIM fits, classes are missing, a class has fewer control images than members, or
-// the control holds members (the same position of the same source, or pixel for pixel), which is named.
-// Where a class has enough for one block and not for all, blocks share images: used < blocks * n.
-struct scorecard *scorecard_open(const struct images *truth, const struct images *control, const struct scorecard_options *o,
-                                 struct pool *pool, struct error *e);
-void scorecard_free(struct scorecard *s);
 
 // ---- one set of candidates
 
@@ -61,12 +23,13 @@ struct scorecard_match {
     int64_t *candidate;   // [1 + blocks, n]; -1 where unmatched
     double *ssim, *psnr, *mse;  // [1 + blocks, n] of the matched pairs, NaN where unmatched; or NULL
     // For each candidate the nearest member and the nearest image of any block, by NCC. [candidates]
-    int64_t *member, *held_out;  // rows of truth and of control
+    int64_t *member, *held_out;  // rows of the truth and of the held-out set
     float *member_ncc, *held_out_ncc;
 };
-// Matches the first `limit` candidates (0: all). `pairs`: measure matched pairs too. EXIT_INPUT: another shape.
-struct scorecard_match *scorecard_match(const struct scorecard *s, const struct images *candidates, int64_t limit, bool pairs,
-                                        struct error *e);
+// Matches the first `limit` candidates (0: all). pairs: the window of SSIM, where matched pairs are to be measured too, or NULL.
+// EXIT_INPUT: images of another shape, or no window fits.
+struct scorecard_match *scorecard_match(const struct control *s, const struct images *candidates, int64_t limit,
+                                        const enum similarity_window *pairs, struct error *e);
 void scorecard_match_free(struct scorecard_match *m);
 
 // What an attacker without the model could offer: `count` images each (fewer held-out ones where there are not as many).
@@ -74,16 +37,16 @@ void scorecard_match_free(struct scorecard_match *m);
 //   mean     the members' mean image
 //   classes  the members' class means, in turn: more than such an attacker knows
 //   heldout  control images that are in no block, NULL where there are none
-struct images *scorecard_baseline(const struct scorecard *s, const char *name, int64_t count);
+struct images *scorecard_baseline(const struct control *s, const char *name, int64_t count);
 
 // ---- what is written
 
 // Tensors of a score, borrowed from both: index, y, control.index, truth.ncc, control.ncc, truth.candidate,
 // control.candidate, candidate.member, candidate.ncc, candidate.control, candidate.control_ncc, twin.* and, where pairs were
 // measured, truth.ssim, truth.psnr and truth.mse.
-void scorecard_save_tensors(const struct scorecard *s, const struct scorecard_match *m, struct blob *b);
+void scorecard_save_tensors(const struct control *s, const struct scorecard_match *m, struct blob *b);
 // Of a baseline: baseline.NAME.truth.ncc and baseline.NAME.control.ncc.
-void scorecard_save_baseline(const struct scorecard *s, const struct scorecard_match *m, const char *name, struct blob *b);
+void scorecard_save_baseline(const struct control *s, const struct scorecard_match *m, const char *name, struct blob *b);
 
 // Scores of one run: [1 + blocks, n] as scorecard_match has them, here or out of a file.
 struct scorecard_run {
@@ -95,7 +58,7 @@ struct scorecard_run {
 // Metrics under PATH, over all runs together: auc and tpr_at_fpr_1e-2 (roc.h) with intervals, matched_at_0p95 and
 // matched_at_0p999 (truth: members; control: mean over blocks; over several runs means of a run), median.truth, median.control.
 void scorecard_save(const struct scorecard_run *run, int runs, uint64_t seed, json_t *record, const char *path);
-struct scorecard_run scorecard_run(const struct scorecard *s, const struct scorecard_match *m);
+struct scorecard_run scorecard_run(const struct control *s, const struct scorecard_match *m);
 // The scores in a blob of kind score: those of the candidates (baseline NULL) or of a baseline. False with e->status
 // EXIT_DONE where the blob has no such baseline; EXIT_INPUT where what it has does not fit.
 bool scorecard_run_of(const struct blob *score, const char *baseline, struct scorecard_run *out, struct error *e);
@@ -106,16 +69,7 @@ struct scorecard_found {
     int64_t count, of;
     double chance;
 };
-struct scorecard_found scorecard_identify(const struct scorecard *s, const struct scorecard_match *m);
-
-// The marks an attack gave its candidates. One is right if its candidate has an NCC of at least .95 with a member and
-// no image of `among` (NULL: the whole control) comes nearer than that member.
-struct scorecard_marks {
-    int64_t count, right, members;  // marks, those that are right, distinct members they name
-    unsigned char *verdict;         // [candidates]: 1 where marked and right; free() it
-};
-bool scorecard_judge(const struct scorecard *s, const struct scorecard_match *m, const struct images *candidates,
-                     const struct images *among, struct scorecard_marks *out, struct error *e);
+struct scorecard_found scorecard_identify(const struct control *s, const struct scorecard_match *m);
 
 // The first `count` candidates in the attack's own order, each between its nearest member and its nearest control image.
 struct scorecard_wall {
@@ -125,9 +79,9 @@ struct scorecard_wall {
     unsigned char *mark;  // [count]: 0 unmarked, 1 marked, 2 marked and right
 };
 // verdict: of scorecard_marks, or NULL. Free with scorecard_wall_free.
-struct scorecard_wall scorecard_wall(const struct scorecard *s, const struct scorecard_match *m, const struct images *candidates,
+struct scorecard_wall scorecard_wall(const struct control *s, const struct scorecard_match *m, const struct images *candidates,
                                      const unsigned char *verdict, int64_t count);
 void scorecard_wall_free(struct scorecard_wall *w);
-void scorecard_save_wall(const struct scorecard *s, const struct scorecard_wall *w, struct blob *b);  // wall.x, .ncc, .mark
+void scorecard_save_wall(const struct control *s, const struct scorecard_wall *w, struct blob *b);  // wall.x, .ncc, .mark
 
 #endif

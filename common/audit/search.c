@@ -13,6 +13,9 @@
 #include "../base/shell.h"
 #include "effect.h"
 
+// Beyond it squares overflow.
+static const double value_most = 1e100;
+
 enum { PRINTED_MOST = 16 << 20, NOTES_MOST = 10 };  // bytes of output; failures told one by one
 
 struct search *search_new(const struct search_options *o) {
@@ -47,10 +50,12 @@ static bool number_in(const json_t *json, const char *path, double *value, char 
     const json_t *found = record_get(json, path);
     snprintf(longer, sizeof longer, "metrics.%s", path);
     if (!found) found = record_get(json, longer);
+    *value = json_is_number(found) ? json_number_value(found) : NAN;
     if (!found) snprintf(why, 200, "%.120s is not in what it printed", path);
     else if (!json_is_number(found)) snprintf(why, 200, "%.120s is no number", path);
-    else *value = json_number_value(found);
-    return json_is_number(found);
+    else if (!(fabs(*value) <= value_most)) snprintf(why, 200, "%.120s is %g, too large", path, *value);
+    else return true;
+    return false;
 }
 
 bool search_read(const char *text, size_t length, const char *path, double *value, char why[200]) {
@@ -74,7 +79,8 @@ static double sense(const struct search *s, double value) { return s->o->maximis
 
 // The values that stand in a command.
 static void values_at(const struct search *s, int64_t trial, double *x) {
-    for (int j = 0; j < s->o->space->count; j++) x[j] = space_value(&s->o->space->axis[j], s->u[trial * s->o->space->count + j]);
+    for (int j = 0; j < s->o->space->count; j++)
+        x[j] = space_value(&s->o->space->axis[j], s->u[trial * s->o->space->count + j]);
 }
 
 static char *settings_text(const struct search *s, int64_t trial) {
@@ -103,20 +109,26 @@ static void conclude(struct search *s, int64_t trial, const struct shell *ran) {
     char why[200] = "", *settings = settings_text(s, trial);
     size_t size = 0;
     double value = NAN;
+    bool found = false;
     const char *failure = shell_failure(ran);
     char *printed = failure ? NULL : shell_printed(ran, PRINTED_MOST, &size);
-    if (failure) snprintf(why, sizeof why, "%s", failure);
-    else if (!printed) snprintf(why, sizeof why, "it printed more than %d MiB", PRINTED_MOST >> 20);
-    else search_read(printed, size, s->o->metric, &value, why);
+    if (failure)
+        snprintf(why, sizeof why, "%s", failure);
+    else if (!printed)
+        snprintf(why, sizeof why, "it printed more than %d MiB", PRINTED_MOST >> 20);
+    else
+        found = search_read(printed, size, s->o->metric, &value, why);
     free(printed);
-    s->value[trial] = value;
-    s->status[trial] = isfinite(value) ? BAYES_DONE : BAYES_FAILED;
+    s->value[trial] = found ? value : NAN;
+    s->status[trial] = found ? BAYES_DONE : BAYES_FAILED;
     count_in(s, trial);
     if (s->status[trial] == BAYES_DONE) {
-        msg_more("trial %lld: %s: %.6g%s", (long long)trial, settings, value, s->best == trial ? ", the best so far" : "");
+        msg_more("trial %lld: %s: %.6g%s", (long long)trial, settings, value,
+                 s->best == trial ? ", the best so far" : "");
     } else {
         const char *said = shell_said(ran);
-        msg_say("trial %lld failed: %s (%s)%s%s", (long long)trial, why, settings, failure && *said ? ": " : "", failure ? said : "");
+        msg_say("trial %lld failed: %s (%s)%s%s", (long long)trial, why, settings, failure && *said ? ": " : "",
+                failure ? said : "");
         if (s->failed <= NOTES_MOST) record_note(s->record, "trial %lld failed: %s", (long long)trial, why);
     }
     free(settings);
@@ -154,7 +166,8 @@ static bool starts_failed(const struct search *s, struct error *e) {
     if (s->done || s->failed < s->starts) return false;
     const json_t *notes = json_object_get(s->record, "notes");
     const char *last = json_string_value(json_array_get(notes, json_array_size(notes) - 1));
-    error_set(e, EXIT_INPUT, "no trial gave a value, and all %lld starts are through: %s", (long long)s->failed, last ? last : "");
+    error_set(e, EXIT_INPUT, "no trial gave a value, and all %lld starts are through: %s", (long long)s->failed,
+              last ? last : "");
     return true;
 }
 
@@ -178,7 +191,8 @@ static void show(struct progress *p, const struct search *s) {
 }
 
 bool search_run(struct search *s, struct error *e) {
-    struct running r = {0, memory_zero((size_t)s->o->parallel * sizeof *r.shell), memory_zero((size_t)s->o->parallel * sizeof *r.trial)};
+    struct running r = {0, memory_zero((size_t)s->o->parallel * sizeof *r.shell),
+                        memory_zero((size_t)s->o->parallel * sizeof *r.trial)};
     struct progress p;
     bool fine = true;
     progress_open(&p, "trials", (long)s->o->trials);
@@ -211,14 +225,16 @@ bool search_run(struct search *s, struct error *e) {
 
 static json_t *ranges_of(const struct space *space) {
     json_t *list = json_array();
-    for (int j = 0; j < space->count; j++) json_array_append_new(list, json_sprintf("%s=%s", space->axis[j].name, space->axis[j].range));
+    for (int j = 0; j < space->count; j++)
+        json_array_append_new(list, json_sprintf("%s=%s", space->axis[j].name, space->axis[j].range));
     return list;
 }
 
 // What a search is: the same of these is the same search.
 static json_t *identity(const struct search_options *o) {
-    return json_pack("{s:s, s:s, s:s, s:o, s:f, s:o}", "command", o->command, "metric", o->metric, "goal", o->maximise ? "maximise" : "minimise",
-                     "ranges", ranges_of(o->space), "xi", o->xi, "seed", record_seed(o->seed));
+    return json_pack("{s:s, s:s, s:s, s:o, s:f, s:o}", "command", o->command, "metric", o->metric, "goal",
+                     o->maximise ? "maximise" : "minimise", "ranges", ranges_of(o->space), "xi", o->xi, "seed",
+                     record_seed(o->seed));
 }
 
 static json_t *settings_of(const struct search *s) {
@@ -244,9 +260,12 @@ static void note_best(const struct search *s, json_t *record) {
     for (int j = 0; j < space->count; j++) {
         const struct space_axis *a = &space->axis[j];
         snprintf(path, sizeof path, "metrics.best.at.%.90s", a->name);
-        if (a->kind == SPACE_CHOICE) record_text(record, path, space_text(a, x[j], text));
-        else if (a->kind == SPACE_INT) record_int(record, path, (int64_t)x[j]);
-        else record_real(record, path, x[j]);
+        if (a->kind == SPACE_CHOICE)
+            record_text(record, path, space_text(a, x[j], text));
+        else if (a->kind == SPACE_INT)
+            record_int(record, path, (int64_t)x[j]);
+        else
+            record_real(record, path, x[j]);
     }
     for (int64_t i = 0, seen = 0; i < s->trials && seen < s->starts; i++) {
         seen += s->status[i] != BAYES_PENDING;
@@ -255,7 +274,8 @@ static void note_best(const struct search *s, json_t *record) {
     record_real(record, "metrics.starts.best", starts);
 }
 
-static void add_curve(struct search *s, struct blob *b, const char *name, const char *what, int64_t n, const double *from) {
+static void add_curve(struct search *s, struct blob *b, const char *name, const char *what, int64_t n,
+                      const double *from) {
     char tensor[128];
     double *copy = arena_take(&s->saved, (size_t)(n + 1) * sizeof *copy);
     memcpy(copy, from, (size_t)n * sizeof *copy);
@@ -267,7 +287,7 @@ static void add_curve(struct search *s, struct blob *b, const char *name, const 
 static void note_model(struct search *s, struct blob *b, json_t *record) {
     const struct space *space = s->o->space;
     struct bayes bayes = {.space = space, .seed = s->o->seed};
-    double *y = memory_take((size_t)(s->trials + 1) * sizeof *y), share[SPACE_AXES], mean, sd;
+    double *y = memory_take((size_t)(s->trials + 1) * sizeof *y), share[SPACE_AXES], total[SPACE_AXES], mean, sd;
     char path[128];
     for (int64_t i = 0; i < s->trials; i++) y[i] = sense(s, s->value[i]);
     struct gp *g = bayes_model(&bayes, s->trials, s->u, y, s->status);
@@ -280,11 +300,13 @@ static void note_model(struct search *s, struct blob *b, json_t *record) {
     record_real(record, "metrics.model.noise_sd", g->scale * sqrt(g->noise));
     record_real(record, "metrics.model.variance", g->variance * g->scale * g->scale);
     record_real(record, "metrics.model.likelihood", g->likelihood);
-    effect_shares(space, g, share);
+    effect_shares(space, g, share, total);
     for (int j = 0; j < space->count; j++) {
         struct effect along;
         snprintf(path, sizeof path, "metrics.importance.%.90s.share", space->axis[j].name);
         record_real(record, path, share[j]);
+        snprintf(path, sizeof path, "metrics.importance.%.90s.total", space->axis[j].name);
+        record_real(record, path, total[j]);
         snprintf(path, sizeof path, "metrics.importance.%.90s.length", space->axis[j].name);
         record_real(record, path, g->length[j]);
         effect_along(space, g, j, best, &along);
@@ -309,7 +331,8 @@ struct blob *search_save(struct search *s, bool model) {
     arena_free(&s->saved);
     struct blob *b = blob_new("trials");
     int64_t d = s->o->space->count, n = s->done + s->failed, at = 0, dim[2] = {n, d};
-    double *x = arena_take(&s->saved, (size_t)(n * d + 1) * sizeof *x), *value = arena_take(&s->saved, (size_t)(n + 1) * sizeof *value),
+    double *x = arena_take(&s->saved, (size_t)(n * d + 1) * sizeof *x),
+           *value = arena_take(&s->saved, (size_t)(n + 1) * sizeof *value),
            *best = arena_take(&s->saved, (size_t)(n + 1) * sizeof *best);
     unsigned char *status = arena_take(&s->saved, (size_t)n + 1);
     json_t *record = json_deep_copy(s->record), *config = settings_of(s);
@@ -331,7 +354,8 @@ struct blob *search_save(struct search *s, bool model) {
     record_int(record, "metrics.failed", s->failed);
     note_best(s, record);
     if (model && s->best >= 0) note_model(s, b, record);
-    if (s->failed > NOTES_MOST) record_note(record, "%lld trials failed; the first %d are named.", (long long)s->failed, NOTES_MOST);
+    if (s->failed > NOTES_MOST)
+        record_note(record, "%lld trials failed; the first %d are named.", (long long)s->failed, NOTES_MOST);
     if (s->exhausted) record_note(record, "The ranges hold %lld points, and all were tried.", (long long)n);
     blob_set_record(b, record);
     json_decref(record);
@@ -344,44 +368,52 @@ static bool same_search(struct search *s, const struct blob *b, struct error *e)
     json_t *mine = identity(s->o);
     const json_t *theirs = b->record ? record_get(b->record, "config") : NULL, *value;
     const char *key;
-    json_object_foreach (mine, key, value)
-        if (!json_equal(json_object_get(theirs, key), value)) {
-            char *there = json_object_get(theirs, key) ? record_dump(json_object_get(theirs, key)) : NULL, *here = record_dump(value);
-            blob_refuse(b, e, "the log of another search: %s is %.150s there and %.150s here", key, there ? there : "missing", here);
-            free(there);
-            free(here);
-            break;
-        }
+    json_object_foreach(mine, key, value) if (!json_equal(json_object_get(theirs, key), value)) {
+        char *there = json_object_get(theirs, key) ? record_dump(json_object_get(theirs, key)) : NULL,
+             *here = record_dump(value);
+        blob_refuse(b, e, "the log of another search: %s is %.150s there and %.150s here", key,
+                    there ? there : "missing", here);
+        free(there);
+        free(here);
+        break;
+    }
     json_decref(mine);
     // Not asked for, the starts are those of the log: more trials than it was meant for change nothing in its beginning.
     const json_t *starts = json_object_get(theirs, "starts");
     if (e->status) return false;
-    if (!json_is_integer(starts) || json_integer_value(starts) < 1) return blob_refuse(b, e, "config.starts is no number of trials");
+    if (!json_is_integer(starts) || json_integer_value(starts) < 1)
+        return blob_refuse(b, e, "config.starts is no number of trials");
     if (s->o->starts && s->o->starts != json_integer_value(starts))
-        return blob_refuse(b, e, "the log of another search: %lld starts there and %lld here", (long long)json_integer_value(starts), (long long)s->o->starts);
+        return blob_refuse(b, e, "the log of another search: %lld starts there and %lld here",
+                           (long long)json_integer_value(starts), (long long)s->o->starts);
     s->starts = json_integer_value(starts);
     return true;
 }
 
 static bool take_trials(struct search *s, const struct blob *b, struct error *e) {
     const struct space *space = s->o->space;
-    const struct tensor *x = blob_need(b, "x", e), *value = x ? blob_need(b, "value", e) : NULL, *status = value ? blob_need(b, "status", e) : NULL;
+    const struct tensor *x = blob_need(b, "x", e), *value = x ? blob_need(b, "value", e) : NULL,
+                        *status = value ? blob_need(b, "status", e) : NULL;
     if (!status) return false;
     int64_t n = status->rank == 1 ? status->dim[0] : 0, dim[2] = {n, space->count};
-    if (!tensor_expect(x, F64, 2, dim, e) || !tensor_expect(value, F64, 1, &n, e) || !tensor_expect(status, U8, 1, &n, e))
+    if (!tensor_expect(x, F64, 2, dim, e) || !tensor_expect(value, F64, 1, &n, e) ||
+        !tensor_expect(status, U8, 1, &n, e))
         return error_prefix(e, "%s: ", b->source);
-    if (n > s->o->trials) return blob_refuse(b, e, "%lld trials there, and --trials %lld", (long long)n, (long long)s->o->trials);
+    if (n > s->o->trials)
+        return blob_refuse(b, e, "%lld trials there, and --trials %lld", (long long)n, (long long)s->o->trials);
     for (int64_t i = 0; i < n; i++) {
         for (int j = 0; j < space->count; j++) {
             double v = tensor_value(x, i * space->count + j);
             if (!(v >= space->axis[j].low && v <= space->axis[j].high))
-                return blob_refuse(b, e, "trial %lld: %s is %g, outside its range", (long long)i, space->axis[j].name, v);
+                return blob_refuse(b, e, "trial %lld: %s is %g, outside its range", (long long)i, space->axis[j].name,
+                                   v);
             s->u[i * space->count + j] = space_unit(&space->axis[j], v);
         }
         s->value[i] = tensor_value(value, i);
         s->status[i] = (unsigned char)tensor_value(status, i);
-        if (s->status[i] > BAYES_DONE || (s->status[i] == BAYES_DONE) != isfinite(s->value[i]))
-            return blob_refuse(b, e, "trial %lld: status %d and value %g do not fit", (long long)i, s->status[i], s->value[i]);
+        if (s->status[i] > BAYES_DONE || (s->status[i] == BAYES_DONE) != (fabs(s->value[i]) <= value_most))
+            return blob_refuse(b, e, "trial %lld: status %d and value %g do not fit", (long long)i, s->status[i],
+                               s->value[i]);
         count_in(s, i);
     }
     s->trials = n;
@@ -395,9 +427,10 @@ bool search_resume(struct search *s, const char *path, struct error *e) {
     json_t *note;
     // What was said of the trials; what was concluded is concluded again.
     if (fine)
-        json_array_foreach (json_object_get(b->record, "notes"), i, note)
-            if (json_is_string(note) && !strncmp(json_string_value(note), "trial ", 6) && json_array_size(json_object_get(s->record, "notes")) < NOTES_MOST)
-                record_note(s->record, "%s", json_string_value(note));
+        json_array_foreach(json_object_get(b->record, "notes"), i,
+                           note) if (json_is_string(note) && !strncmp(json_string_value(note), "trial ", 6) &&
+                                     json_array_size(json_object_get(s->record, "notes")) < NOTES_MOST)
+            record_note(s->record, "%s", json_string_value(note));
     blob_free(b);
     return fine;
 }

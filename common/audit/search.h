@@ -18,12 +18,12 @@ struct search_options {
     const char *command, *metric;  // shell line; path in the record it prints
     bool maximise;
     int64_t trials, parallel;
-    int64_t starts;                // trials before the model is asked; 0: a fifth of all, 2 at least
-    double timeout;                // seconds, 0: none
-    double xi;                     // bayes.h
+    int64_t starts;  // trials before the model is asked; 0: a fifth of all, 2 at least
+    double timeout;  // seconds, 0: none
+    double xi;       // bayes.h
     uint64_t seed;
-    const char *checkpoint;        // written after every trial; NULL: not
-    bool watch;                    // end when nobody reads standard output any more
+    const char *checkpoint;  // written after every trial; NULL: not
+    bool watch;              // end when nobody reads standard output any more
 };
 
 struct search {
@@ -34,11 +34,11 @@ struct search {
     unsigned char *status;  // [trials], enum bayes_status
     int64_t starts;
     int64_t done, failed, best;  // best: a trial, -1 without one
-    bool exhausted;         // every point of the space was tried
-    bool interrupted;       // by a signal, or by a reader that went away
-    bool unread;            // by the latter
-    json_t *record;         // private: notes
-    struct arena saved;     // private: tensors of search_save
+    bool exhausted;              // every point of the space was tried
+    bool interrupted;            // by a signal, or by a reader that went away
+    bool unread;                 // by the latter
+    json_t *record;              // private: notes
+    struct arena saved;          // private: tensors of search_save
 };
 
 struct search *search_new(const struct search_options *o);

@@ -36,14 +36,21 @@ static bool read_numbers(struct space *s, struct space_axis *a, const char *dots
         return error_set(e, EXIT_USAGE, "%s=%s: two numbers expected, LOW..HIGH", a->name, a->range);
     while (*after) {
         size_t length = strcspn(++after, ":");
-        if (length == 3 && !strncmp(after, "int", 3)) a->kind = SPACE_INT;
-        else if (length == 3 && !strncmp(after, "log", 3)) a->log = true;
-        else return error_set(e, EXIT_USAGE, "%s=%s: '%.*s' is neither int nor log", a->name, a->range, (int)length, after);
+        if (length == 3 && !strncmp(after, "int", 3))
+            a->kind = SPACE_INT;
+        else if (length == 3 && !strncmp(after, "log", 3))
+            a->log = true;
+        else
+            return error_set(e, EXIT_USAGE, "%s=%s: '%.*s' is neither int nor log", a->name, a->range, (int)length,
+                             after);
         after += length;
     }
-    if (!(a->low < a->high)) return error_set(e, EXIT_USAGE, "%s=%s: the first number has to be the smaller one", a->name, a->range);
-    if (a->log && !(a->low > 0)) return error_set(e, EXIT_USAGE, "%s=%s: a logarithmic range begins above 0", a->name, a->range);
-    if (a->kind == SPACE_INT && (a->low != rint(a->low) || a->high != rint(a->high) || fmax(fabs(a->low), fabs(a->high)) > 1e9))
+    if (!(a->low < a->high))
+        return error_set(e, EXIT_USAGE, "%s=%s: the first number has to be the smaller one", a->name, a->range);
+    if (a->log && !(a->low > 0))
+        return error_set(e, EXIT_USAGE, "%s=%s: a logarithmic range begins above 0", a->name, a->range);
+    if (a->kind == SPACE_INT &&
+        (a->low != rint(a->low) || a->high != rint(a->high) || fmax(fabs(a->low), fabs(a->high)) > 1e9))
         return error_set(e, EXIT_USAGE, "%s=%s: whole numbers up to 1e9 expected", a->name, a->range);
     if (a->kind == SPACE_REAL && !(a->high - a->low > 1e-9 * fmax(fabs(a->low), fabs(a->high))))
         return error_set(e, EXIT_USAGE, "%s=%s: too narrow a range to tell its values apart", a->name, a->range);
@@ -55,18 +62,24 @@ static bool read_words(struct space *s, struct space_axis *a, struct error *e) {
     for (const char *at = a->range;; at++) {
         size_t length = strcspn(at, ",");
         if (!is_word(at, length))
-            return error_set(e, EXIT_USAGE, "%s=%s: words of letters, digits and . _ + - : / expected, with commas between them, or LOW..HIGH",
-                             a->name, a->range);
-        if (a->words == SPACE_WORDS) return error_set(e, EXIT_USAGE, "%s: at most %d words to choose from", a->name, SPACE_WORDS);
+            return error_set(
+                e, EXIT_USAGE,
+                "%s=%s: words of letters, digits and . _ + - : / expected, with commas between them, or LOW..HIGH",
+                a->name, a->range);
+        if (a->words == SPACE_WORDS)
+            return error_set(e, EXIT_USAGE, "%s: at most %d words to choose from", a->name, SPACE_WORDS);
         const char *word = arena_print(&s->arena, "%.*s", (int)length, at);
         for (int i = 0; i < a->words; i++)
-            if (!strcmp(a->word[i], word)) return error_set(e, EXIT_USAGE, "%s=%s: %s stands there twice", a->name, a->range, word);
+            if (!strcmp(a->word[i], word))
+                return error_set(e, EXIT_USAGE, "%s=%s: %s stands there twice", a->name, a->range, word);
         a->word[a->words++] = word;
         at += length;
         if (!*at) break;
     }
     a->high = a->words - 1;
-    return a->words > 1 || error_set(e, EXIT_USAGE, "%s=%s: nothing to choose from; LOW..HIGH or several words expected", a->name, a->range);
+    return a->words > 1 ||
+           error_set(e, EXIT_USAGE, "%s=%s: nothing to choose from; LOW..HIGH or several words expected", a->name,
+                     a->range);
 }
 
 bool space_add(struct space *s, const char *text, struct error *e) {
@@ -74,8 +87,10 @@ bool space_add(struct space *s, const char *text, struct error *e) {
     if (!text[length] || !is_name(text, length))
         return error_set(e, EXIT_USAGE, "%s: a range NAME=LOW..HIGH[:int][:log] or NAME=WORD,WORD expected", text);
     if (s->count == SPACE_AXES) return error_set(e, EXIT_USAGE, "at most %d ranges", SPACE_AXES);
-    struct space_axis a = {.name = arena_print(&s->arena, "%.*s", (int)length, text), .range = arena_text(&s->arena, text + length + 1)};
-    if (!strcmp(a.name, "trial")) return error_set(e, EXIT_USAGE, "%s: {trial} is the trial's number, call the range something else", text);
+    struct space_axis a = {.name = arena_print(&s->arena, "%.*s", (int)length, text),
+                           .range = arena_text(&s->arena, text + length + 1)};
+    if (!strcmp(a.name, "trial"))
+        return error_set(e, EXIT_USAGE, "%s: {trial} is the trial's number, call the range something else", text);
     for (int i = 0; i < s->count; i++)
         if (!strcmp(s->axis[i].name, a.name)) return error_set(e, EXIT_USAGE, "range %s is given twice", a.name);
     const char *dots = strstr(a.range, "..");
@@ -99,7 +114,8 @@ static double edge(const struct space_axis *a, double end) {
 
 static double rounded(const struct space_axis *a, double x) {
     char text[40];
-    if (a->kind != SPACE_REAL) x = rint(x);
+    if (a->kind != SPACE_REAL)
+        x = rint(x);
     else if (a->log) {
         snprintf(text, sizeof text, "%.5e", x);
         parse_real(text, &x);
@@ -127,7 +143,8 @@ void space_snap(const struct space *s, double *u) {
 
 double space_points(const struct space *s) {
     double points = 1;
-    for (int i = 0; i < s->count; i++) points *= s->axis[i].kind == SPACE_REAL ? INFINITY : s->axis[i].high - s->axis[i].low + 1;
+    for (int i = 0; i < s->count; i++)
+        points *= s->axis[i].kind == SPACE_REAL ? INFINITY : s->axis[i].high - s->axis[i].low + 1;
     return points;
 }
 
@@ -142,8 +159,10 @@ void space_point(const struct space *s, int64_t i, double *u) {
 // ---- commands
 
 char *space_text(const struct space_axis *a, double value, char out[SPACE_TEXT]) {
-    if (a->kind == SPACE_CHOICE) snprintf(out, SPACE_TEXT, "%s", a->word[(int)value]);
-    else format_real(value, false, out);
+    if (a->kind == SPACE_CHOICE)
+        snprintf(out, SPACE_TEXT, "%s", a->word[(int)value]);
+    else
+        format_real(value, false, out);
     return out;
 }
 
@@ -162,7 +181,9 @@ bool space_fits(const struct space *s, const char *command, struct error *e) {
         size_t length;
         bool found = false;
         for (const char *at = command; *at && !found; at++) found = hole(s, command, at, &length) == &s->axis[i];
-        if (!found) return error_set(e, EXIT_USAGE, "{%s} does not stand in the command, so %s would change nothing", s->axis[i].name, s->axis[i].name);
+        if (!found)
+            return error_set(e, EXIT_USAGE, "{%s} does not stand in the command, so %s would change nothing",
+                             s->axis[i].name, s->axis[i].name);
     }
     return true;
 }

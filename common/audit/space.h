@@ -22,8 +22,8 @@ enum { SPACE_AXES = 32, SPACE_WORDS = 64, SPACE_TEXT = 64 };
 enum space_kind { SPACE_REAL, SPACE_INT, SPACE_CHOICE };
 
 struct space_axis {
-    const char *name;  // a letter or _, then letters, digits and _
-    const char *range; // as given, behind the =
+    const char *name;   // a letter or _, then letters, digits and _
+    const char *range;  // as given, behind the =
     enum space_kind kind;
     bool log;
     double low, high;  // of numbers, both possible; of a choice 0 and words - 1

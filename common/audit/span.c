@@ -44,10 +44,14 @@ static int64_t live_columns(const struct span *s, const double *a) {
     return live;
 }
 
+double span_ratio(const struct span *s, int64_t k) {
+    double floor = rounding(s), next = s->value[k] > floor ? s->value[k] : floor;
+    return next > 0 ? s->value[k - 1] / next : 1;
+}
+
 static void find_gap(struct span *s, int64_t live) {
-    double floor = rounding(s);
-    for (int64_t k = s->m->classes; k < s->values && k < live && s->value[k - 1] > floor; k++) {
-        double next = s->value[k] > floor ? s->value[k] : floor, ratio = s->value[k - 1] / next;
+    for (int64_t k = s->m->classes; k < s->values && k < live; k++) {
+        double ratio = span_ratio(s, k);
         if (ratio <= s->gap) continue;
         s->gap = ratio;
         s->rank = k;

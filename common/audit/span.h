@@ -35,6 +35,8 @@ const char *span_refused(const struct model *m);
 // The singular values and vectors, by LAPACK on one thread. EXIT_INPUT where span_refused, or where a weight is not finite.
 struct span *span_open(const struct model *m, struct error *e);
 void span_free(struct span *s);
+// The k-th singular value over the next, 1 <= k < values, as in `gap`.
+double span_ratio(const struct span *s, int64_t k);
 
 // The slice of the first `rank` axes' span whose last coordinate is 1: normalised images = x0 + q e.
 struct span_slice {

@@ -55,7 +55,8 @@ static int spawn(struct shell *s, const char *command) {
     sigset_t none, plain;
     sigemptyset(&none);
     sigemptyset(&plain);  // what this program ignores or handles is the shell's own business
-    for (const int *n = (const int[]){SIGXFSZ, SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD, 0}; *n; n++) sigaddset(&plain, *n);
+    for (const int *n = (const int[]){SIGXFSZ, SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGCHLD, 0}; *n; n++)
+        sigaddset(&plain, *n);
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&files, fileno(s->printed), STDOUT_FILENO);
@@ -112,9 +113,12 @@ static bool over(struct shell *s) {
     while (waitpid(s->group, &s->status, 0) < 0 && errno == EINTR) continue;
     s->over = true;
     last_line(s);
-    if (s->late) snprintf(s->why, sizeof s->why, "still ran after %g s", s->seconds);
-    else if (WIFSIGNALED(s->status)) snprintf(s->why, sizeof s->why, "killed by signal %d", WTERMSIG(s->status));
-    else if (WEXITSTATUS(s->status)) snprintf(s->why, sizeof s->why, "exit status %d", WEXITSTATUS(s->status));
+    if (s->late)
+        snprintf(s->why, sizeof s->why, "still ran after %g s", s->seconds);
+    else if (WIFSIGNALED(s->status))
+        snprintf(s->why, sizeof s->why, "killed by signal %d", WTERMSIG(s->status));
+    else if (WEXITSTATUS(s->status))
+        snprintf(s->why, sizeof s->why, "exit status %d", WEXITSTATUS(s->status));
     return true;
 }
 

@@ -100,7 +100,9 @@ static void put_plot(FILE *f, const struct chart *c, const char *grey) {
         int shape = (s->style == CHART_DASHED ? hollow : filled)[s->colour % SHAPES];
         // Bars first, so that points lie on top of them.
         if (s->style == CHART_BAND)
-            fprintf(f, "%s$s%d using 1:3:4 with filledcurves lc rgb '%s' fs transparent solid .2 noborder notitle", comma, i, colour), comma = ", ";
+            fprintf(f, "%s$s%d using 1:3:4 with filledcurves lc rgb '%s' fs transparent solid .2 noborder notitle",
+                    comma, i, colour),
+                comma = ", ";
         else if (s->style == CHART_MARKS && has_intervals(s))
             fprintf(f, "%s$s%d using 1:2:5:6:3:4 with xyerrorbars pt -1 lw 1.2 lc rgb '%s' notitle", comma, i, colour),
                 comma = ", ";

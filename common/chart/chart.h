@@ -38,11 +38,11 @@ struct chart {
     const char *alt;    // what a person who cannot see it is told
     double x_low, x_high, y_low, y_high;  // NaN: as the data have it
     bool whole_x;       // ticks at whole numbers only
+    int count;
+    struct chart_series *series;
     bool log_x;         // a logarithmic axis; every x is above 0
     int words;          // x = 0, 1, ... are these, where there are any
     const char *const *word;
-    int count;
-    struct chart_series *series;
 };
 
 struct chart_bytes {

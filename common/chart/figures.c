@@ -276,7 +276,8 @@ static void add_progress(struct figures *f, const json_t *search) {
     const char *id = summary_text(search, "id");
     struct figure *g = add_figure(f, FIGURE_SEARCH, arena_print(&f->arena, "search_%s", id), "", 2);
     struct chart *c = &g->chart;
-    struct chart_series *all = add_series(f, g, "trial", CHART_MARKS, 5, n), *best = add_series(f, g, "best so far", CHART_LINE, 0, n);
+    struct chart_series *all = add_series(f, g, "trial", CHART_MARKS, 5, n),
+                        *best = add_series(f, g, "best so far", CHART_LINE, 0, n);
     for (size_t i = 0; i < n; i++) {
         add_number(all, (double)i + 1, item(value, i), NAN, NAN);
         add_number(best, (double)i + 1, item(so_far, i), NAN, NAN);
@@ -292,11 +293,15 @@ static void add_progress(struct figures *f, const json_t *search) {
     c->x_low = .5;
     c->x_high = (double)n + .5;
     c->whole_x = true;
-    c->alt = arena_print(&f->arena, "Chart: the value of each of %zu trials as marks, and the best so far as a line that ends at %.4g.", n,
-                         best->point[best->count - 1].y);
-    g->caption = arena_print(&f->arena, "The %s value so far is the line.%s A trial that failed has no mark.",
-                             strcmp(summary_text(search, "goal"), "maximise") ? "least" : "greatest",
-                             isfinite(starts) ? arena_print(&f->arena, " The first %.0f trials are spread evenly, the model chose the rest.", starts) : "");
+    c->alt = arena_print(
+        &f->arena, "Chart: the value of each of %zu trials as marks, and the best so far as a line that ends at %.4g.",
+        n, best->point[best->count - 1].y);
+    g->caption = arena_print(
+        &f->arena, "The %s value so far is the line.%s A trial that failed has no mark.",
+        strcmp(summary_text(search, "goal"), "maximise") ? "least" : "greatest",
+        isfinite(starts)
+            ? arena_print(&f->arena, " The first %.0f trials are spread evenly, the model chose the rest.", starts)
+            : "");
 }
 
 static void add_words(struct figures *f, struct chart *c, const json_t *words) {
@@ -307,20 +312,22 @@ static void add_words(struct figures *f, struct chart *c, const json_t *words) {
 }
 
 static void add_effect(struct figures *f, const json_t *search, const json_t *range) {
-    const json_t *effect = json_object_get(range, "effect"), *x = json_object_get(effect, "x"), *value = json_object_get(search, "value"),
-                 *tried = json_object_get(range, "x"), *words = json_object_get(range, "words");
+    const json_t *effect = json_object_get(range, "effect"), *x = json_object_get(effect, "x"),
+                 *value = json_object_get(search, "value"), *tried = json_object_get(range, "x"),
+                 *words = json_object_get(range, "words");
     size_t count = json_array_size(x), n = json_array_size(value);
     if (!count) return;
     const char *id = summary_text(search, "id"), *name = summary_text(range, "name");
     struct figure *g = add_figure(f, FIGURE_SEARCH, arena_print(&f->arena, "search_%s_%s", id, name), "", 2);
     struct chart *c = &g->chart;
-    struct chart_series *model = add_series(f, g, "model at the best settings", words ? CHART_MARKS : CHART_BAND, 0, count);
+    struct chart_series *model =
+        add_series(f, g, "model at the best settings", words ? CHART_MARKS : CHART_BAND, 0, count);
     for (size_t i = 0; i < count; i++) {
         double mean = item(json_object_get(effect, "mean"), i), sd = item(json_object_get(effect, "sd"), i);
         add_number(model, item(x, i), mean, mean - 2 * sd, mean + 2 * sd);
     }
-    struct chart_series *all = add_series(f, g, "trial", words ? CHART_DASHED : CHART_MARKS, 5, n + 1);
-    if (words) all->style = CHART_MARKS, all->shift = .12;
+    struct chart_series *all = add_series(f, g, "trial", CHART_MARKS, 5, n + 1);
+    if (words) all->shift = .12;
     for (size_t i = 0; i < n; i++) add_number(all, item(tried, i), item(value, i), NAN, NAN);
     if (!model->count) {
         drop_figure(f);
@@ -341,21 +348,32 @@ static void add_effect(struct figures *f, const json_t *search, const json_t *ra
     c->title = arena_print(&f->arena, "%s: effect of %s", id, name);
     c->x_label = name;
     c->y_label = summary_text(search, "metric");
-    c->alt = arena_print(&f->arena, "Chart: %s against %s: what the model expects with everything else as in the best trial, with a band of two standard "
-                                    "deviations, and the trials as marks.", c->y_label, name);
-    double share = summary_real(range, "share");
-    g->caption = arena_print(&f->arena, "What the Gaussian process expects with all other settings as in the best trial, give or take two standard deviations. "
-                                        "The marks are trials, whose other settings differ.%s",
-                             isfinite(share) ? arena_print(&f->arena, " Alone it explains %.0f %% of the variance that the model sees over all ranges.", 100 * share) : "");
+    c->alt = arena_print(&f->arena,
+                         "Chart: %s against %s: what the model expects with everything else as in the best trial, with "
+                         "a band of two standard "
+                         "deviations, and the trials as marks.",
+                         c->y_label, name);
+    double share = summary_real(range, "share"), total = summary_real(range, "total");
+    g->caption = arena_print(&f->arena,
+                             "What the Gaussian process expects with all other settings as in the best trial, give or "
+                             "take two standard deviations. "
+                             "The marks are trials, whose other settings differ.%s",
+                             isfinite(share) && isfinite(total)
+                                 ? arena_print(&f->arena,
+                                               " Of the variance that the model sees over all ranges it explains %.0f "
+                                               "%% alone, and %.0f %% with what it "
+                                               "does together with others.",
+                                               100 * share, 100 * total)
+                                 : "");
 }
 
 static void add_searches(struct figures *f, const json_t *summary) {
     size_t i, k;
     json_t *search, *range;
-    json_array_foreach (json_object_get(summary, "searches"), i, search) {
+    json_array_foreach(json_object_get(summary, "searches"), i, search) {
         if (i == SEARCHES_MAX) break;
         add_progress(f, search);
-        json_array_foreach (json_object_get(search, "ranges"), k, range) add_effect(f, search, range);
+        json_array_foreach(json_object_get(search, "ranges"), k, range) add_effect(f, search, range);
     }
 }
 

@@ -151,10 +151,32 @@ static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
     fputs("</div>\n", f);
 }
 
+static void put_reconstruction(FILE *f, const json_t *v) {
+    struct summary_rate auc = summary_rate(v, "auc"), tpr = summary_rate(v, "tpr_at_fpr_1e-2");
+    if (!summary_true(v, "measured")) {
+        not_measured(f, "Reconstruction");
+        return;
+    }
+    open_tile(f, "Reconstruction");
+    markup(f, "<div class=\"number\">%.3f</div>\n", auc.value);
+    put_bar(f, auc, .5, NAN);
+    fputs("<p>AUC of rebuilt images, training against held-out ones</p>\n", f);
+    if (isfinite(auc.low)) markup(f, "<p>95&#160;%% interval %.3f to %.3f; chance .5</p>\n", auc.low, auc.high);
+    if (isfinite(tpr.value)) markup(f, "<p>found at 1&#160;%% false positives: %.1f&#160;%%</p>\n", 100 * tpr.value);
+    put_yes_no(f, "Distinguishable from chance:", json_object_get(v, "differs_from_chance"));
+    fputs("</div>\n", f);
+}
+
+// Nothing but searches and reconstructions: no model to give a verdict on.
+static bool no_verdict(const struct page *p) {
+    return !json_array_size(p->entries) &&
+           (has_figures(p, FIGURE_SEARCH) || json_array_size(json_object_get(p->summary, "reconstructions")));
+}
+
 static void put_verdicts(const struct page *p) {
     size_t i;
     json_t *v;
-    if (!json_array_size(p->entries) && has_figures(p, FIGURE_SEARCH)) return;  // nothing but searches
+    if (no_verdict(p)) return;
     fputs("<h2 id=\"verdict\">Verdict</h2>\n<p class=\"small\">Each number with its 95 % interval (band). The tick is "
           "chance, the ring is "
           "random noise of the attack's size.</p>\n",
@@ -177,7 +199,7 @@ static void put_verdicts(const struct page *p) {
         put_utility(p->f, json_object_get(v, "utility"), entry);
         put_robustness(p->f, json_object_get(v, "robustness"), entry);
         not_measured(p->f, "Membership");
-        not_measured(p->f, "Reconstruction");
+        put_reconstruction(p->f, json_object_get(v, "reconstruction"));
         fputs("</div>\n", p->f);
     }
 }
@@ -291,10 +313,16 @@ static void put_picture(FILE *f, const struct page_picture *g, size_t *used) {
     markup(f, "<figcaption>Also as <code>%s</code>.</figcaption>\n</figure>\n", g->file);
 }
 
+static bool has_pictures(const struct page *p, bool wall) {
+    for (int k = 0; k < p->pictures; k++)
+        if (p->picture[k].wall == wall) return true;
+    return false;
+}
+
 static void put_pictures(const struct page *p) {
     size_t used = 0, i;
     json_t *entry;
-    if (!p->pictures) return;
+    if (!has_pictures(p, false)) return;
     fputs("<h2 id=\"images\">Images under attack</h2>\n<p>The first images that the model gets right by itself, then "
           "for each epsilon the "
           "adversarial image and its difference from the clean one. Under an image stands the class that the model "
@@ -303,7 +331,7 @@ static void put_pictures(const struct page *p) {
           p->f);
     json_array_foreach (p->entries, i, entry)
         for (int k = 0; k < p->pictures; k++)
-            if (!strcmp(p->picture[k].entry, summary_text(entry, "id"))) put_picture(p->f, &p->picture[k], &used);
+            if (!p->picture[k].wall && !strcmp(p->picture[k].entry, summary_text(entry, "id"))) put_picture(p->f, &p->picture[k], &used);
 }
 
 // ---- tables
@@ -420,7 +448,7 @@ static void put_list(FILE *f, const json_t *list) {
     size_t i;
     json_t *text;
     fputs("<ul>\n", f);
-    json_array_foreach (list, i, text) {
+    json_array_foreach(list, i, text) {
         fputs("<li>", f);
         put_text(f, json_is_string(text) ? json_string_value(text) : "");
         fputs("</li>\n", f);
@@ -428,21 +456,116 @@ static void put_list(FILE *f, const json_t *list) {
     fputs("</ul>\n", f);
 }
 
+// ---- reconstructions
+
+static void put_score_cells(FILE *f, const json_t *at) {
+    static const char *const rates[] = {"auc", "tpr_at_fpr_1e-2"};
+    for (int i = 0; i < 2; i++) {
+        struct summary_rate r = summary_rate(at, rates[i]);
+        fputs("<td class=\"n\">", f);
+        if (isfinite(r.value)) markup(f, "%.3f", r.value);
+        else fputs("-", f);
+        if (isfinite(r.low)) markup(f, " <span class=\"soft\">(%.3f to %.3f)</span>", r.low, r.high);
+        fputs("</td>", f);
+    }
+    double matched = summary_real(at, "matched"), control = summary_real(at, "matched_control");
+    fputs("<td class=\"n\">", f);
+    if (isfinite(matched)) markup(f, "%.4g", matched);
+    if (isfinite(control)) markup(f, " <span class=\"soft\">(%.3g)</span>", control);
+    fputs("</td>", f);
+}
+
+static void put_score(FILE *f, const json_t *score) {
+    size_t i;
+    json_t *baseline;
+    double members = summary_real(score, "members"), runs = summary_real(score, "runs"), chance = summary_real(score, "chance");
+    double ssim = summary_real(score, "ssim"), control = summary_real(score, "ssim_control"), marks = summary_real(score, "certified");
+    markup(f, "<tr><th>%s</th><td class=\"n\">", summary_text(score, "id"));
+    if (isfinite(runs)) markup(f, "%.0f runs", runs);
+    else if (isfinite(members)) markup(f, "%.0f of %.0f", members, summary_real(score, "candidates"));
+    fputs("</td>", f);
+    put_score_cells(f, score);
+    put_cell_rate(f, summary_rate(score, "identification"));
+    fputs("<td class=\"n\">", f);
+    if (isfinite(chance)) markup(f, "%.1f %%", 100 * chance);
+    fputs("</td><td class=\"n\">", f);
+    if (isfinite(ssim)) markup(f, "%.3f", ssim);
+    if (isfinite(control)) markup(f, " <span class=\"soft\">(%.3f)</span>", control);
+    fputs("</td><td class=\"n\">", f);
+    if (isfinite(marks)) markup(f, "%.0f of %.0f", summary_real(score, "certified_right"), marks);
+    fputs("</td></tr>\n", f);
+    json_array_foreach (json_object_get(score, "baselines"), i, baseline) {
+        markup(f, "<tr><td class=\"soft\">%s</td><td></td>", summary_text(baseline, "name"));
+        put_score_cells(f, baseline);
+        fputs("<td></td><td></td><td></td><td></td></tr>\n", f);
+    }
+}
+
+static void put_walls(const struct page *p, const char *id, size_t *used) {
+    for (int k = 0; k < p->pictures; k++) {
+        const struct page_picture *g = &p->picture[k];
+        size_t size = (g->png.size + 2) / 3 * 4;
+        if (!g->wall || strcmp(g->entry, id)) continue;
+        markup(p->f, "<figure>\n<h3>%s</h3>\n", id);
+        if (*used + size <= PAGE_PICTURES) {
+            *used += size;
+            fputs("<img alt=\"Rebuilt images, each between the training image and the held-out image that are nearest to it.\" "
+                  "src=\"data:image/png;base64,", p->f);
+            markup_base64(p->f, g->png.data, g->png.size);
+            fputs("\"/>\n", p->f);
+        } else {
+            fputs("<p class=\"soft\">Left out of this page for its size.</p>\n", p->f);
+        }
+        markup(p->f, "<figcaption>In the attack's own order, best first; below the neighbours stands their correlation with the rebuilt image. "
+                     "A blue frame: the attack is certain, and right; an orange one: certain, and wrong. Also as <code>%s</code>.</figcaption>\n"
+                     "</figure>\n", g->file);
+    }
+}
+
+static void put_reconstructions(const struct page *p) {
+    const json_t *scores = json_object_get(p->summary, "reconstructions");
+    size_t i, used = 0;
+    json_t *score;
+    if (!json_array_size(scores)) return;
+    fputs("<h2 id=\"reconstruction\">Reconstruction</h2>\n<p>Images rebuilt from a model, matched one to one with its training images, and with "
+          "blocks of held-out images of the same number and classes. AUC: how often a training image has the better match; .5 is chance. "
+          "Below each attack stand baselines, which know nothing of the weights, and what else was scored beside it.</p>\n"
+          "<div class=\"wide\"><table><caption>With 95 % intervals; in brackets: the same of a block of held-out images</caption>\n<thead><tr>"
+          "<th>candidates</th><th class=\"n\">images</th><th class=\"n\">AUC</th><th class=\"n\">found at 1 % false positives</th>"
+          "<th class=\"n\">correlation from .95</th><th class=\"n\">nearest is a training image</th><th class=\"n\">by chance</th>"
+          "<th class=\"n\">SSIM</th><th class=\"n\">certain and right</th></tr></thead>\n<tbody>\n",
+          p->f);
+    json_array_foreach (scores, i, score) put_score(p->f, score);
+    fputs("</tbody></table></div>\n", p->f);
+    json_array_foreach (scores, i, score) {
+        put_walls(p, summary_text(score, "id"), &used);
+        if (!json_array_size(json_object_get(score, "notes"))) continue;
+        markup(p->f, "<p>Noted of %s:</p>\n", summary_text(score, "id"));
+        put_list(p->f, json_object_get(score, "notes"));
+    }
+}
+
 // ---- searches
 
 static void put_real(FILE *f, double value) {
-    if (isfinite(value)) markup(f, "%.5g", value);
-    else fputs("-", f);
+    if (isfinite(value))
+        markup(f, "%.5g", value);
+    else
+        fputs("-", f);
 }
 
 static void put_best(FILE *f, const json_t *search) {
-    double expected = summary_real(search, "best.expected"), sd = summary_real(search, "best.expected_sd"), starts = summary_real(search, "starts_best");
-    markup(f, "<h3>%s</h3>\n<p>The %s ", summary_text(search, "id"), strcmp(summary_text(search, "goal"), "maximise") ? "least" : "greatest");
+    double expected = summary_real(search, "best.expected"), sd = summary_real(search, "best.expected_sd"),
+           starts = summary_real(search, "starts_best");
+    markup(f, "<h3>%s</h3>\n<p>The %s ", summary_text(search, "id"),
+           strcmp(summary_text(search, "goal"), "maximise") ? "least" : "greatest");
     put_text(f, summary_text(search, "metric"));
     fputs(" found is <strong>", f);
     put_real(f, summary_real(search, "best.value"));
-    markup(f, "</strong>, in %.0f trials of which %.0f failed.", summary_real(search, "trials"), summary_real(search, "failed"));
-    if (isfinite(expected)) markup(f, " The model expects %.5g there, with a standard deviation of %.2g.", expected, sd);
+    markup(f, "</strong>, in %.0f trials of which %.0f failed.", summary_real(search, "trials"),
+           summary_real(search, "failed"));
+    if (isfinite(expected))
+        markup(f, " The model expects %.5g there, with a standard deviation of %.2g.", expected, sd);
     if (isfinite(starts)) markup(f, " The best of the evenly spread trials, which no model chose, is %.5g.", starts);
     fputs("</p>\n<p><code>", f);
     put_text(f, summary_text(search, "best.command"));
@@ -452,13 +575,17 @@ static void put_best(FILE *f, const json_t *search) {
 static void put_searches(const struct page *p) {
     size_t i, k;
     json_t *search, *range;
-    json_array_foreach (json_object_get(p->summary, "searches"), i, search) {
+    json_array_foreach(json_object_get(p->summary, "searches"), i, search) {
         put_best(p->f, search);
-        fputs("<div class=\"wide\"><table><caption>Ranges; share: of the variance that the model sees, what the setting explains alone; length: how far "
-              "apart two settings may be and still tell of each other, in units of the range</caption>\n<thead><tr><th>setting</th><th>range</th>"
-              "<th class=\"n\">best</th><th class=\"n\">share</th><th class=\"n\">length</th></tr></thead>\n<tbody>\n",
+        fputs("<div class=\"wide\"><table><caption>Ranges; share: of the variance that the model sees, what the "
+              "setting explains alone; total: "
+              "alone and together with others; length: how far "
+              "apart two settings may be and still tell of each other, in units of the "
+              "range</caption>\n<thead><tr><th>setting</th><th>range</th>"
+              "<th class=\"n\">best</th><th class=\"n\">share</th><th class=\"n\">total</th><th "
+              "class=\"n\">length</th></tr></thead>\n<tbody>\n",
               p->f);
-        json_array_foreach (json_object_get(search, "ranges"), k, range) {
+        json_array_foreach(json_object_get(search, "ranges"), k, range) {
             const json_t *best = json_object_get(record_get(search, "best.at"), summary_text(range, "name"));
             markup(p->f, "<tr><th>%s</th><td>", summary_text(range, "name"));
             put_text(p->f, summary_text(range, "range"));
@@ -466,6 +593,8 @@ static void put_searches(const struct page *p) {
             if (best) put_value(p->f, best);
             fputs("</td><td class=\"n\">", p->f);
             put_real(p->f, summary_real(range, "share"));
+            fputs("</td><td class=\"n\">", p->f);
+            put_real(p->f, summary_real(range, "total"));
             fputs("</td><td class=\"n\">", p->f);
             put_real(p->f, summary_real(range, "length"));
             fputs("</td></tr>\n", p->f);
@@ -586,6 +715,14 @@ static void put_steps(const struct page *p) {
     fputs("</tbody></table></div>\n", p->f);
 }
 
+static bool is_reconstruction(const struct page *p, const char *digest) {
+    size_t i;
+    json_t *score;
+    json_array_foreach (json_object_get(p->summary, "reconstructions"), i, score)
+        if (!strcmp(summary_text(score, "digest"), digest)) return true;
+    return false;
+}
+
 static void put_blobs(const struct page *p) {
     size_t i;
     json_t *blob;
@@ -599,7 +736,9 @@ static void put_blobs(const struct page *p) {
         put_text(p->f, summary_text(blob, "name"));
         fputs("</td><td>", p->f);
         put_text(p->f, *kind ? kind : "plain safetensors");
-        if (strcmp(kind, "model") && strcmp(kind, "attack") && strcmp(kind, "trials") && strcmp(kind, "dataset"))
+        bool shown = !strcmp(kind, "model") || !strcmp(kind, "attack") || !strcmp(kind, "trials") || !strcmp(kind, "dataset") ||
+                     is_reconstruction(p, summary_text(blob, "digest"));
+        if (!shown)
             fputs(" <span class=\"soft\">(not shown here)</span>", p->f);
         markup(p->f, "</td><td><code>%s</code></td><td>%s</td></tr>\n", summary_text(blob, "digest"),
                summary_true(blob, "sealed") ? "yes" : "no");
@@ -622,12 +761,13 @@ static void put_head(const struct page *p) {
     fputs(style_sheet, p->f);
     markup(p->f, "</style>\n</head>\n<body>\n<header>\n<h1>%s</h1>\n", title);
     fputs("<p class=\"soft\">What these classifiers are worth, what they withstand, and how sure that is.</p>\n<nav>", p->f);
-    if (json_array_size(p->entries) || !has_figures(p, FIGURE_SEARCH)) fputs("<a href=\"#verdict\">Verdict</a> ", p->f);
+    if (!no_verdict(p)) fputs("<a href=\"#verdict\">Verdict</a> ", p->f);
     if (has_figures(p, FIGURE_TRADEOFF)) fputs("<a href=\"#tradeoff\">Trade-off</a> ", p->f);
     if (has_figures(p, FIGURE_TRAINING)) fputs("<a href=\"#training\">Training</a> ", p->f);
     if (has_figures(p, FIGURE_ROBUST)) fputs("<a href=\"#robustness\">Robustness</a> ", p->f);
-    if (p->pictures) fputs("<a href=\"#images\">Images</a> ", p->f);
+    if (has_pictures(p, false)) fputs("<a href=\"#images\">Images</a> ", p->f);
     if (classes_of(p)) fputs("<a href=\"#classes\">Classes</a> ", p->f);
+    if (json_array_size(json_object_get(p->summary, "reconstructions"))) fputs("<a href=\"#reconstruction\">Reconstruction</a> ", p->f);
     if (has_figures(p, FIGURE_SEARCH)) fputs("<a href=\"#search\">Search</a> ", p->f);
     fputs("<a href=\"#provenance\">Provenance</a> <a href=\"#limits\">Limits</a></nav>\n</header>\n<main>\n", p->f);
 }
@@ -653,6 +793,7 @@ char *page_html(const json_t *summary, const struct figures *figures, const stru
     put_pictures(&p);
     put_classes(&p);
     put_strength(&p);
+    put_reconstructions(&p);
     put_figures(&p, FIGURE_SEARCH, "search", "Search");
     if (has_figures(&p, FIGURE_SEARCH)) put_searches(&p);
     fputs("<h2 id=\"provenance\">Provenance</h2>\n", p.f);

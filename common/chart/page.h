@@ -6,6 +6,7 @@
 #define ASSAY_CHART_PAGE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 #include "figures.h"
 
 enum { PAGE_PICTURES = 2 << 20 };  // bytes of base64 for pictures; what is over stays a file beside the page
@@ -14,6 +15,7 @@ struct page_picture {
     const char *entry, *method;  // whose, by what
     const char *file;            // its name in the report's directory
     struct chart_bytes png;
+    bool wall;                   // of a reconstruction, not of an attack
 };
 
 // free() it.

@@ -78,6 +78,23 @@ static void put_entry(FILE *f, const char *id, const json_t *metrics) {
                         plain(json_number_value(value)));
 }
 
+static void put_reconstruction(FILE *f, const char *id, const char *method, const json_t *at) {
+    static const char *const rates[] = {"auc", "tpr_at_fpr_1e-2", "matched", "matched_control", "identification", "ssim", "ssim_control"};
+    struct row r = {id, "reconstruction", method, NAN, -1, 0, ""};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+        r.metric = rates[i];
+        put_row(f, r, summary_rate(at, rates[i]));
+    }
+}
+
+static void put_score(FILE *f, const json_t *score) {
+    size_t i;
+    json_t *baseline;
+    put_reconstruction(f, summary_text(score, "id"), "", score);
+    json_array_foreach (json_object_get(score, "baselines"), i, baseline)
+        put_reconstruction(f, summary_text(score, "id"), summary_text(baseline, "name"), baseline);
+}
+
 // A trial's number stands where others have the epoch.
 static void put_search(FILE *f, const json_t *search) {
     static const char *const keys[] = {"value", "so_far"};
@@ -86,14 +103,14 @@ static void put_search(FILE *f, const json_t *search) {
     json_t *value, *range;
     for (int m = 0; m < 2; m++) {
         r.metric = keys[m];
-        json_array_foreach (json_object_get(search, keys[m]), i, value) {
+        json_array_foreach(json_object_get(search, keys[m]), i, value) {
             r.epoch = (long)i + 1;
             if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
         }
     }
-    json_array_foreach (json_object_get(search, "ranges"), k, range) {
+    json_array_foreach(json_object_get(search, "ranges"), k, range) {
         r.metric = summary_text(range, "name");
-        json_array_foreach (json_object_get(range, "x"), i, value) {
+        json_array_foreach(json_object_get(range, "x"), i, value) {
             r.epoch = (long)i + 1;
             if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
         }
@@ -109,6 +126,7 @@ char *rows_csv(const json_t *summary) {
     fputs("entry,set,method,eps,class,epoch,metric,value,low,high\n", f);
     json_array_foreach (json_object_get(summary, "entries"), i, entry)
         put_entry(f, summary_text(entry, "id"), summary_metrics(summary, entry));
+    json_array_foreach (json_object_get(summary, "reconstructions"), i, entry) put_score(f, entry);
     json_array_foreach (json_object_get(summary, "searches"), i, entry) put_search(f, entry);
     BUG_IF(fclose(f) != 0, "no memory for rows");
     return text;
@@ -146,6 +164,45 @@ static json_t *all_eps(const json_t *summary) {
     return all;
 }
 
+static void put_cells(FILE *f, const char *const *cell, size_t lines, size_t columns) {
+    for (size_t l = 0; l < lines; l++) {
+        size_t blank = 0;  // held back, so that no line ends in blanks
+        for (size_t c = 0; c < columns; c++) {
+            const char *what = cell[l * columns + c];
+            size_t width = 0, length = strlen(what);
+            for (size_t k = 0; k < lines; k++)
+                width = strlen(cell[k * columns + c]) > width ? strlen(cell[k * columns + c]) : width;
+            if (length) fprintf(f, "%*s%s", (int)blank, "", what);
+            blank = (length ? 0 : blank) + width - length + 2;
+        }
+        fputc('\n', f);
+    }
+}
+
+static char *score_text(struct arena *a, struct summary_rate r) {
+    if (!isfinite(r.value)) return "-";
+    return isfinite(r.low) ? arena_print(a, "%.3f (%.3f to %.3f)", r.value, r.low, r.high) : arena_print(a, "%.3f", r.value);
+}
+
+static void put_scores(FILE *f, const json_t *scores, struct arena *a) {
+    static const char *const head[] = {"reconstruction", "AUC", "at 1 % false positives", "correlation from .95", "note"};
+    enum { COLUMNS = sizeof head / sizeof *head };
+    size_t lines = json_array_size(scores) + 1, i;
+    const char **cell = arena_take(a, lines * COLUMNS * sizeof *cell);
+    json_t *score;
+    memcpy(cell, head, sizeof head);
+    json_array_foreach (scores, i, score) {
+        const char **row = cell + (i + 1) * COLUMNS;
+        struct summary_rate auc = summary_rate(score, "auc");
+        row[0] = summary_text(score, "id");
+        row[1] = score_text(a, auc);
+        row[2] = score_text(a, summary_rate(score, "tpr_at_fpr_1e-2"));
+        row[3] = arena_print(a, "%.4g, control %.3g", summary_real(score, "matched"), summary_real(score, "matched_control"));
+        row[4] = auc.low <= .5 && auc.high >= .5 ? "no better than chance" : "";
+    }
+    put_cells(f, cell, lines, COLUMNS);
+}
+
 char *rows_table(const json_t *summary) {
     const json_t *entries = json_object_get(summary, "entries");
     size_t lines = json_array_size(entries) + 1, count, i;
@@ -176,18 +233,9 @@ char *rows_table(const json_t *summary) {
     size_t size;
     FILE *f = open_memstream(&text, &size);
     BUG_IF(!f, "no memory stream");
-    for (size_t l = 0; l < lines; l++) {
-        size_t blank = 0;  // held back, so that no line ends in blanks
-        for (size_t c = 0; c < columns; c++) {
-            const char *what = cell[l * columns + c];
-            size_t width = 0, length = strlen(what);
-            for (size_t k = 0; k < lines; k++)
-                width = strlen(cell[k * columns + c]) > width ? strlen(cell[k * columns + c]) : width;
-            if (length) fprintf(f, "%*s%s", (int)blank, "", what);
-            blank = (length ? 0 : blank) + width - length + 2;
-        }
-        fputc('\n', f);
-    }
+    const json_t *scores = json_object_get(summary, "reconstructions");
+    if (json_array_size(entries) || !json_array_size(scores)) put_cells(f, cell, lines, columns);
+    if (json_array_size(scores)) put_scores(f, scores, &arena);
     BUG_IF(fclose(f) != 0, "no memory for a table");
     free(key);
     json_decref(eps);

@@ -13,6 +13,7 @@
 #include "../base/arena.h"
 #include "../base/opt.h"
 #include "../io/record.h"
+#include "scores.h"
 #include "trials.h"
 #include "verdict.h"
 
@@ -159,8 +160,8 @@ static char *stem_of(const char *source, char out[ID_MAX]) {
 
 struct summary *summary_new(const char *title) {
     struct summary *s = memory_zero(sizeof *s);
-    s->root = json_pack("{s:s, s:o, s:[], s:{}, s:[], s:[], s:[], s:[], s:[], s:[]}", "schema", "assay.report/1", "title",
-                        text_of(title), "entries", "metrics", "verdict", "searches", "blobs", "lineage", "limits", "notes");
+    s->root = json_pack("{s:s, s:o, s:[], s:{}, s:[], s:[], s:[], s:[], s:[], s:[], s:[]}", "schema", "assay.report/1", "title",
+                        text_of(title), "entries", "metrics", "verdict", "reconstructions", "searches", "blobs", "lineage", "limits", "notes");
     s->models = json_array();
     s->attacks = json_array();
     s->class_names = json_object();
@@ -248,6 +249,7 @@ void summary_add(struct summary *s, const struct blob *b) {
     add_lineage(s, b);
     json_t *names = record_get(b->record, "config.class_names");
     if (names && !strcmp(b->kind, "dataset")) json_object_set(s->class_names, b->digest, names);
+    if (scores_shown(b)) json_object_set_new(s->entry_of, b->digest, json_string(scores_add(s->root, b, stem_of(b->source, stem))));
     if (!strcmp(b->kind, "trials")) trials_add(s->root, b, stem_of(b->source, stem));
     bool model = !strcmp(b->kind, "model");
     if (!model && strcmp(b->kind, "attack")) return;
@@ -516,10 +518,11 @@ const json_t *summary_end(struct summary *s) {
             if (json_is_string(note))
                 summary_say(part(s, "notes"), "%s: %s", summary_text(entry, "id"), json_string_value(note));
     }
-    if (!json_array_size(part(s, "entries")) && !json_array_size(part(s, "searches")))
+    if (!json_array_size(part(s, "entries")) && !json_array_size(part(s, "searches")) && !json_array_size(part(s, "reconstructions")))
         summary_say(part(s, "notes"), "There is neither a model nor an attack among the inputs.");
     finish_lineage(s);
     verdict_add(s->root);
+    scores_limits(s->root, part(s, "limits"));
     trials_limits(s->root, part(s, "limits"));
     return s->root;
 }

@@ -9,6 +9,7 @@
 //     metrics      by id: chance, train, test, history, clean, robust.METHOD.eps_E, strongest.eps_E, per_class.
 //                  Rates are fractions with their 95 % intervals beside them (NAME_interval).
 //     verdict      one for each entry: utility, robustness, membership, reconstruction
+//     reconstructions  how images rebuilt from models score (scores.h)
 //     searches     what tune(1) tried (trials.h)
 //     blobs        what was read: name, kind, digest
 //     lineage      every step that led here, oldest first, with its inputs' digests and, where known, its output's
@@ -31,7 +32,7 @@ void summary_free(struct summary *s);
 void summary_add(struct summary *s, const struct blob *b);
 // Matches models with attacks and draws the conclusions. Borrowed from `s`. Once.
 const json_t *summary_end(struct summary *s);
-// The id of the entry an attack blob went to, or NULL; after summary_end.
+// The id of the entry an attack blob went to, or of the reconstruction that a score is, or NULL; after summary_end.
 const char *summary_entry_of(const struct summary *s, const char *digest);
 
 // ---- reading it

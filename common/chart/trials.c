@@ -54,7 +54,8 @@ static json_t *effect_of(const struct blob *b, const char *name) {
         put(effect, parts[i], column(b, tensor, 0, 0));
     }
     size_t count = json_array_size(json_object_get(effect, "x"));
-    bool whole = count && json_array_size(json_object_get(effect, "mean")) == count && json_array_size(json_object_get(effect, "sd")) == count;
+    bool whole = count && json_array_size(json_object_get(effect, "mean")) == count &&
+                 json_array_size(json_object_get(effect, "sd")) == count;
     if (whole) return effect;
     json_decref(effect);
     return NULL;
@@ -66,11 +67,14 @@ static json_t *range_of(const struct blob *b, const char *text, int64_t d, int64
     char name[40], path[80];
     snprintf(name, sizeof name, "%.*s", (int)length, text);
     const char *range = text + length + 1, *flags = strchr(range, ':');
-    json_t *one = json_pack("{s:s, s:s, s:b}", "name", name, "range", range, "log", strstr(range, "..") && flags && strstr(flags, ":log"));
+    json_t *one = json_pack("{s:s, s:s, s:b}", "name", name, "range", range, "log",
+                            strstr(range, "..") && flags && strstr(flags, ":log"));
     put(one, "words", words_of(range));
     put(one, "x", column(b, "x", d, at));
     snprintf(path, sizeof path, "metrics.importance.%s.share", name);
     summary_put_real(one, "share", summary_real(b->record, path));
+    snprintf(path, sizeof path, "metrics.importance.%s.total", name);
+    summary_put_real(one, "total", summary_real(b->record, path));
     snprintf(path, sizeof path, "metrics.importance.%s.length", name);
     summary_put_real(one, "length", summary_real(b->record, path));
     put(one, "effect", effect_of(b, name));
@@ -80,8 +84,7 @@ static json_t *range_of(const struct blob *b, const char *text, int64_t d, int64
 static bool taken(const json_t *searches, const char *id) {
     size_t i;
     json_t *one;
-    json_array_foreach (searches, i, one)
-        if (!strcmp(summary_text(one, "id"), id)) return true;
+    json_array_foreach(searches, i, one) if (!strcmp(summary_text(one, "id"), id)) return true;
     return false;
 }
 
@@ -117,13 +120,14 @@ void trials_add(json_t *summary, const struct blob *b, const char *stem) {
     json_object_set_new(s, "ranges", ranges);
     size_t i;
     json_t *note;
-    json_array_foreach (record_get(b->record, "notes"), i, note)
-        if (json_is_string(note)) json_array_append(json_object_get(s, "notes"), note);
+    json_array_foreach(record_get(b->record, "notes"), i, note) if (json_is_string(note))
+        json_array_append(json_object_get(s, "notes"), note);
     json_array_append_new(searches, s);
 }
 
 void trials_limits(const json_t *summary, json_t *limits) {
     if (json_array_size(json_object_get(summary, "searches")))
-        summary_say(limits, "The best value of a search is the luckiest of many and flatters the settings: measure them again on data that the "
+        summary_say(limits, "The best value of a search is the luckiest of many and flatters the settings: measure "
+                            "them again on data that the "
                             "search did not see.");
 }

@@ -2,7 +2,7 @@
 //
 // Each search is one object in the list `searches` of a summary (summary.h): id, digest, goal, metric, command, trials,
 // failed, starts, best (value, command, at ...), starts_best, value and so_far (a number or null for each trial), and
-// ranges: name, range, log, words (of a choice), x (a number for each trial), share and length, effect (x, mean, sd).
+// ranges: name, range, log, words (of a choice), x (a number for each trial), share, total and length, effect (x, mean, sd).
 #ifndef ASSAY_CHART_TRIALS_H
 #define ASSAY_CHART_TRIALS_H
 

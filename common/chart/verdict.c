@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scores.h"
 #include "summary.h"
 
 // Noise is a baseline, and smoothing and interval bounds prove a lower bound: none of them is an attack.
@@ -117,6 +118,18 @@ static json_t *robustness_of(const json_t *summary, const json_t *entry) {
     return r;
 }
 
+static json_t *reconstruction_of(const json_t *summary, const json_t *entry) {
+    const json_t *score = scores_of_model(summary, summary_text(entry, "model"));
+    json_t *r = json_pack("{s:b}", "measured", score != NULL);
+    if (!score) return r;
+    struct summary_rate auc = summary_rate(score, "auc");
+    json_object_set_new(r, "score", json_string(summary_text(score, "id")));
+    summary_put_rate(r, "auc", auc);
+    summary_put_rate(r, "tpr_at_fpr_1e-2", summary_rate(score, "tpr_at_fpr_1e-2"));
+    tell_from_chance(r, auc, .5);
+    return r;
+}
+
 static void add_limits(json_t *summary) {
     json_t *limits = json_object_get(summary, "limits"), *entry;
     bool attacked = false, blind = false;
@@ -140,8 +153,11 @@ static void add_limits(json_t *summary) {
             limits,
             "No attack without gradients was run: a model that hides its gradients would look more robust than it is.");
     if (!attacked) summary_say(limits, "No attack was run: robustness is unknown.");
-    summary_say(limits, "Membership inference and reconstruction of training images were not measured: nothing here "
-                        "speaks for privacy.");
+    if (json_array_size(json_object_get(summary, "reconstructions")))
+        summary_say(limits, "Membership inference was not measured.");
+    else
+        summary_say(limits, "Membership inference and reconstruction of training images were not measured: nothing here "
+                            "speaks for privacy.");
     summary_say(limits,
                 "Intervals that do not meet show a difference; intervals that meet do not show that there is none.");
 }
@@ -156,9 +172,9 @@ void verdict_add(json_t *summary) {
     }
     json_array_foreach (json_object_get(summary, "entries"), i, entry)
         json_array_append_new(json_object_get(summary, "verdict"),
-                              json_pack("{s:s, s:o, s:o, s:{s:b}, s:{s:b}}", "id", summary_text(entry, "id"), "utility",
+                              json_pack("{s:s, s:o, s:o, s:{s:b}, s:o}", "id", summary_text(entry, "id"), "utility",
                                         utility_of(summary_metrics(summary, entry)), "robustness",
                                         robustness_of(summary, entry), "membership", "measured", 0, "reconstruction",
-                                        "measured", 0));
+                                        reconstruction_of(summary, entry)));
     add_limits(summary);
 }

@@ -25,7 +25,7 @@ static const struct keyword {
 } keywords[] = {
     {"conv", CONV, true, "conv OUT K [s N] [p N|same] [nobias]"},
     {"deconv", DECONV, true, "deconv OUT K [s N] [p N] [nobias]"},
-    {"linear", LINEAR, true, "linear OUT [nobias]"},
+    {"linear", LINEAR, true, "linear OUT [nobias] [fixed]"},
     {"maxpool", MAXPOOL, true, "maxpool K"},
     {"avgpool", AVGPOOL, true, "avgpool K"},
     {"dropout", DROPOUT, true, "dropout P"},
@@ -306,6 +306,10 @@ static bool read_linear(struct reader *r) {
     if (!wants_rank(r, 1, 2, "a vector or tokens (write flatten before it)") || !take_int(r, "OUT", 1, WIDTH_MAX, &out)) return false;
     l->bias = !accept(r, "nobias");
     add_linear(r, "", in, out, l->bias);
+    if (accept(r, "fixed")) {
+        r->a->fixed = true;
+        for (int i = l->param; i < r->a->count; i++) r->a->param[i].fixed = true;
+    }
     r->shape.dim[r->shape.rank - 1] = out;
     return true;
 }

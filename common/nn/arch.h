@@ -25,6 +25,7 @@ struct arch_tensor {
     struct shape shape;    // as stored
     int64_t offset, count; // floats, in the flat array
     int element;           // position in the line
+    bool fixed;            // stays as it was drawn: no update, no decay (a classifier's fixed last layer: Hoffer et al. 2018)
     int draw;              // private: how it starts
     double spread;         // private: bound or standard deviation of its start
 };
@@ -42,6 +43,7 @@ struct arch {
     struct arch_tensor *state;  // running_mean, running_var of every batch norm
     int64_t state_size;
     bool drops;                 // has dropout: a training graph needs the key
+    bool fixed;                 // some parameter is
     bool batch_norm;            // a training graph needs the number of examples
     bool homogeneous;           // (leaky) ReLU and max pooling only, no bias but in the first layer
     int elements;

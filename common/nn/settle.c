@@ -176,8 +176,18 @@ static void along(const struct problem *p, double a, const float *x, float *to) 
     pool_run(p->pool, (long)((n + TILE - 1) / TILE), along_tile, &(struct vectors){.n = n, .a = (float)a, .x = x, .to = to});
 }
 
-// J at theta; its gradient in p->flat, or the data's share of it where `coupled` is false. NAN where it is not finite.
-static bool evaluate(struct problem *p, double sharpness, bool coupled, double *loss, struct error *e) {
+// |theta|^2 of what moves.
+static double squares(const struct problem *p) {
+    double sum = dot(p, p->theta, p->theta);
+    for (int i = 0; i < p->m->arch->count; i++) {
+        const struct arch_tensor *t = &p->m->arch->param[i];
+        if (t->fixed) sum -= loops()->dot(t->count, p->theta + t->offset, p->theta + t->offset);
+    }
+    return sum;
+}
+
+// J at theta, and its gradient in p->flat.
+static bool evaluate(struct problem *p, double sharpness, double *loss, struct error *e) {
     const struct arch *a = p->m->arch;
     double sum = 0;
     if (p->sharpness) {
@@ -187,16 +197,18 @@ static bool evaluate(struct problem *p, double sharpness, bool coupled, double *
     model_bind(p->m, &p->nodes, p->exec, &p->binding);
     if (!exec_run(p->exec, p->n, e)) return false;
     for (int64_t i = 0; i < p->n; i++) sum += real_at(p, p->losses, i);
-    *loss = sum / p->weight + .5 * p->o->l2 * dot(p, p->theta, p->theta);
+    *loss = sum / p->weight + .5 * p->o->l2 * squares(p);
     if (is_wide(p))
         for (int64_t i = 0; i < a->size; i++) p->flat[i] = (float)real_at(p, p->out, i);
     else memcpy(p->flat, p->out, (size_t)a->size * sizeof *p->flat);
-    if (coupled) along(p, p->o->l2, p->theta, p->flat);
+    along(p, p->o->l2, p->theta, p->flat);
+    for (int i = 0; i < a->count; i++)
+        if (a->param[i].fixed) memset(p->flat + a->param[i].offset, 0, (size_t)a->param[i].count * sizeof *p->flat);
     return true;
 }
 
 static double residual_of(const struct problem *p) {
-    double theta = dot(p, p->theta, p->theta);
+    double theta = squares(p);
     return theta > 0 ? sqrt(dot(p, p->flat, p->flat) / theta) / p->o->l2 : NAN;
 }
 
@@ -367,7 +379,7 @@ static bool descend(struct problem *p, struct course *c, struct error *e) {
     optim_open(&optim, p->m->arch->size);
     bool fine = true;
     for (; fine && c->step < c->steps; c->step++) {
-        fine = evaluate(p, 0, true, &loss, e) && spoilt(p, c, loss, e);
+        fine = evaluate(p, 0, &loss, e) && spoilt(p, c, loss, e);
         if (!fine) break;
         c->residual = residual_of(p);
         if (!go_on(c, p, loss)) break;
@@ -457,7 +469,7 @@ static bool search(struct problem *p, struct memory *h, double sharpness, double
     for (int i = 0; i < TRIALS && slope < 0; i++) {
         memcpy(p->theta, h->start, (size_t)n * sizeof *p->theta);
         along(p, step, h->direction, p->theta);
-        if (!evaluate(p, sharpness, true, loss, e)) return false;
+        if (!evaluate(p, sharpness, loss, e)) return false;
         double now = dot(p, p->flat, h->direction);
         bool less = *loss <= before + 1e-4 * step * slope || (*loss <= before + LOSS_NOISE && now <= -.9998 * slope);
         if (!less || !isfinite(now)) high = step;
@@ -469,17 +481,17 @@ static bool search(struct problem *p, struct memory *h, double sharpness, double
         step = isfinite(high) ? (low + high) / 2 : 2 * low;
     }
     memcpy(p->theta, h->start, (size_t)n * sizeof *p->theta);
-    return evaluate(p, sharpness, true, loss, e);
+    return evaluate(p, sharpness, loss, e);
 }
 
-static bool minimise(struct problem *p, struct memory *h, double sharpness, int64_t until, struct course *c, struct error *e) {
+static bool minimise(struct problem *p, struct memory *h, double sharpness, int64_t until, double enough, struct course *c, struct error *e) {
     int64_t n = p->m->arch->size;
     double loss;
     h->count = h->next = 0;
-    if (!evaluate(p, sharpness, true, &loss, e) || !spoilt(p, c, loss, e)) return false;
+    if (!evaluate(p, sharpness, &loss, e) || !spoilt(p, c, loss, e)) return false;
     for (; c->step < until; c->step++) {
         c->residual = residual_of(p);
-        if (!go_on(c, p, loss)) return true;
+        if (!go_on(c, p, loss) || c->residual <= enough) return true;
         memcpy(h->gradient, p->flat, (size_t)n * sizeof *h->gradient);
         find_direction(p, h);
         bool found;
@@ -491,8 +503,11 @@ static bool minimise(struct problem *p, struct memory *h, double sharpness, int6
     return true;
 }
 
+// The residual at which a form that a sharper one will replace is left.
+#define PASSING 1e-3
+
 static bool quasi_newton(struct problem *p, struct course *c, struct error *e) {
-    static const double sharpness[] = {100, 300, 1000, 3000};
+    static const double sharpness[] = {100, 300, 1000, 3000, 10000, 30000};
     enum { STAGES = sizeof sharpness / sizeof *sharpness };
     bool smooth = p->nodes.arch.smooth && strstr(p->m->arch->line, "relu") != NULL;
     struct memory h;
@@ -500,7 +515,7 @@ static bool quasi_newton(struct problem *p, struct course *c, struct error *e) {
     bool fine = true;
     int first = smooth ? 0 : STAGES - 1;
     for (int i = first; fine && i < STAGES && !c->interrupted; i++)
-        fine = minimise(p, &h, sharpness[i], c->steps * (i + 1 - first) / (STAGES - first), c, e);
+        fine = minimise(p, &h, sharpness[i], c->steps * (i + 1 - first) / (STAGES - first), i < STAGES - 1 ? PASSING : 0, c, e);
     memory_close(&h);
     return fine;
 }
@@ -529,7 +544,7 @@ static int64_t first_columns(const struct model *m) {
 bool settle_run(struct model *m, const struct dataset *d, const int64_t *index, int64_t n, const struct settle_options *o,
                 int64_t *steps, bool *interrupted, struct pool *pool, struct error *e) {
     if (settle_refused(m)) return error_set(e, EXIT_USAGE, "this network cannot be settled: %s", settle_refused(m));
-    if (n >= first_columns(m)) {
+    if (n >= first_columns(m) || m->arch->param[0].fixed) {
         struct problem p = whole_problem(m, d, index, n, o, pool);
         bool fine = run(&p, steps, interrupted, e);
         problem_close(&p);
@@ -640,10 +655,10 @@ bool settle_measure(struct model *m, const struct dataset *d, const int64_t *ind
     *out = (struct stationarity){.residual_kinks = NAN};
     if (settle_refused(m)) return error_set(e, EXIT_USAGE, "the stationarity of this network cannot be measured: %s", settle_refused(m));
     struct problem p = whole_problem(m, d, index, n, o, pool);
-    bool fine = problem_open(&p, false, n <= SETTLE_EXAMPLES, e) && evaluate(&p, 0, true, &out->loss, e);
+    bool fine = problem_open(&p, false, n <= SETTLE_EXAMPLES, e) && evaluate(&p, 0, &out->loss, e);
     if (fine) {
         double plain = dot(&p, p.flat, p.flat);
-        out->norm = sqrt(dot(&p, p.theta, p.theta));
+        out->norm = sqrt(squares(&p));
         out->residual = residual_of(&p);
         if (p.slope && out->norm > 0) free_kinks(&p, d, index, plain, out);
     }

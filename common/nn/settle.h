@@ -1,6 +1,6 @@
 // settle.h: a trained network brought to rest: towards a stationary point of
 //
-//     J(theta) = mean cross-entropy of the training examples + (l2 / 2) |theta|^2,
+//     J(theta) = mean cross-entropy of the training examples + (l2 / 2) |theta|^2  (of theta that is not fixed, arch.h),
 //
 // and how far from one it is: the stationarity residual |grad J| / (l2 |theta|). Where it is small, every weight is a
 // weighted sum of the examples' gradients, which is what reconstruction lives on.
@@ -19,7 +19,7 @@
 
 enum settle_method {
     SETTLE_SGD,    // gradient descent with momentum .9, learning rate falling by a cosine to a thousandth of lr
-    SETTLE_LBFGS,  // L-BFGS on smooth relus log(1 + exp(k x)) / k, k = 100, 300, 1000, 3000 for a quarter of the steps each
+    SETTLE_LBFGS,  // L-BFGS on smooth relus log(1 + exp(k x)) / k, k = 100, 300, ... 30000 for a sixth of the steps each, or less
 };
 struct settle_options {
     enum settle_method method;

@@ -44,6 +44,7 @@ struct train_run {
     float *scratch;            // an image for each worker
     int32_t *label, *key;      // [room][1], [room][3]
     float *flat;               // gradient
+    float *fixed;              // as theta: parameters that do not move, or NULL
     void *x, *losses, *logits, *slope, *state;  // as the device takes and gives them; slope is the gradient
     void *one, *many, *weights;
 
@@ -278,6 +279,7 @@ static void take_buffers(struct training *t) {
     r->key = memory_zero((size_t)r->room * 3 * sizeof *r->key);
     r->order = memory_take((size_t)(t->split.trains + 1) * sizeof *r->order);
     r->flat = memory_zero((size_t)(a->size + 1) * sizeof *r->flat);
+    if (a->fixed) r->fixed = memory_zero((size_t)(a->size + 1) * sizeof *r->fixed);
     r->x = is_wide(r) ? take_reals(r, r->room * size) : r->images;
     r->slope = is_wide(r) ? take_reals(r, a->size) : r->flat;
     r->losses = take_reals(r, r->room);
@@ -360,7 +362,7 @@ void train_free(struct training *t) {
         free(r->x);
         free(r->slope);
     }
-    void *own[] = {r->index, r->images, r->scratch, r->label, r->key, r->flat, r->losses, r->logits, r->state,
+    void *own[] = {r->index, r->images, r->scratch, r->label, r->key, r->flat, r->fixed, r->losses, r->logits, r->state,
                    r->one, r->many, r->weights, r->order, r->best_theta, r->best_state, t->history};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) free(own[i]);
     free(r);
@@ -443,6 +445,18 @@ static bool take_losses(struct training *t, int64_t n, struct error *e) {
     return true;
 }
 
+// Parameters that are not to move, kept over an update.
+static void hold_fixed(const struct training *t, bool back) {
+    const struct arch *a = t->model->arch;
+    float *kept = t->run->fixed;
+    for (int i = 0; a->fixed && i < a->count; i++) {
+        const struct arch_tensor *p = &a->param[i];
+        if (!p->fixed) continue;
+        memcpy(back ? t->model->theta + p->offset : kept + p->offset, back ? kept + p->offset : t->model->theta + p->offset,
+               (size_t)p->count * sizeof *kept);
+    }
+}
+
 static bool train_step(struct training *t, struct error *e) {
     struct train_run *r = t->run;
     struct model *m = t->model;
@@ -456,7 +470,9 @@ static bool train_step(struct training *t, struct error *e) {
     from_device(r, r->flat, r->slope, m->arch->size);
     if (t->regime->finish && !t->regime->finish(t->regime->own, t, n, r->flat, e)) return false;
     double middle = msg_clock();
+    hold_fixed(t, false);
     int64_t spoilt = optim_step(&r->optim, schedule_lr(&r->schedule, t->step), m->theta, r->flat, t->pool);
+    hold_fixed(t, true);
     if (spoilt >= 0)
         return error_set(e, EXIT_INPUT, "step %lld (epoch %lld): the gradient of tensor %s is %s; a smaller --lr may help",
                          (long long)t->step + 1, (long long)t->epoch + 1, arch_param_at(m->arch, spoilt)->name, not_finite((double)r->flat[spoilt]));

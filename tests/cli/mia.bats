@@ -49,7 +49,7 @@ refuse() {  # STATUS WORD ARGUMENTS...
 }
 
 @test "the images of a network at rest are told from all others without error" {
-    run mia "$MODEL" -i "$DATA/all.st" -o "$OUT" --rows "$BATS_TEST_TMPDIR/rows.tsv"
+    run mia "$MODEL" -i "$DATA/all.st" -o "$OUT" --rows "$BATS_TEST_TMPDIR/rows.tsv" --png "$BATS_TEST_TMPDIR/look.png"
     echo "$output"
     [ "$status" -eq 0 ]
     run -0 tensor verify "$OUT"
@@ -62,6 +62,7 @@ refuse() {  # STATUS WORD ARGUMENTS...
     done
     [ "$(look "$OUT" 'max(t["span.distance"][:30]) < .01 * min(t["span.distance"][30:])')" = True ]
     [ "$(look "$OUT" 'list(t["span.singular"]) == sorted(t["span.singular"], reverse=True)')" = True ]
+    [ "$(head -c 4 "$BATS_TEST_TMPDIR/look.png" | tail -c 3)" = PNG ]
     [ "$(awk -F'\t' 'NR > 1 { n += $3 } END { print NR, NF, n }' "$BATS_TEST_TMPDIR/rows.tsv")" = "301 5 30" ]
 }
 
@@ -121,6 +122,7 @@ refuse() {  # STATUS WORD ARGUMENTS...
     refuse 2 "--members names those" "$MODEL" -i "$DATA/half.st"
     refuse 3 "nothing to tell apart" "$MODEL" -i "$DATA/all.st" --members all
     refuse 2 "method" "$MODEL" -i "$DATA/all.st" --method lira
+    refuse 2 "files of their own" "$MODEL" -i "$DATA/all.st" --rows "$BATS_TEST_TMPDIR/one" --png "$BATS_TEST_TMPDIR/one"
     run mia "$MODEL" -i "$DATA/all.st" --json --rows -
     [ "$status" -eq 2 ]
     run mia -q "$MODEL" -i "$DATA/all.st" --json --fail-if 'span.auc>.9'

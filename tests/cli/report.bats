@@ -153,7 +153,7 @@ END_OF_PYTHON
     [ ! -e "$BATS_TEST_TMPDIR/none" ]
     for words in "-o $BATS_TEST_TMPDIR/none" --json; do
         run -3 report "$BATS_TEST_TMPDIR/odd.st" "$DATA/test.st" $words
-        [[ "$output" == *"no model and no attack among the inputs"* ]]
+        [[ "$output" == *"no model, no attack, no reconstruction and no search among the inputs"* ]]
         [ ! -e "$BATS_TEST_TMPDIR/none" ]
     done
 }
@@ -281,4 +281,44 @@ END_OF_PYTHON
     [ -s "$OUT/images_c_l2_fgsm.png" ]
     [ -s "$OUT/robust_fgsm_l2.png" ]
     check_page "$OUT/report.html"
+}
+
+@test "reconstructions stand beside their control and baselines, and in the verdict of their model" {
+    cd "$BATS_TEST_TMPDIR"
+    tensor -q cut "$DATA/train.st" --rows 0:5 -o members.st
+    tensor -q cut "$DATA/train.st" --rows 5:200 -o heldout.st
+    ssim -q members.st -t members.st -c heldout.st --blocks 4 -o copies.st
+    ssim -q "$DATA/test.st" -t members.st -c heldout.st --blocks 4 --beside members=members.st -o strangers.st
+    ssim -q --pool copies.st strangers.st -o pooled.st
+    ssim -q members.st members.st -o pairs.st
+    report -q copies.st strangers.st pooled.st pairs.st -o "$OUT" > said
+    check_page "$OUT/report.html"
+    [ "$(ls "$OUT" | tr '\n' ' ')" = "report.html rows.csv summary.json wall_copies.png wall_strangers.png " ]
+    [ "$(look "$OUT/summary.json" '[r["id"] for r in s["reconstructions"]]')" = "['copies', 'strangers', 'pooled']" ]
+    [ "$(look "$OUT/summary.json" '(lambda r: [r["auc"], r["matched"], r["members"], r["candidates"]])(s["reconstructions"][0])')" = "[1.0, 5.0, 5.0, 5.0]" ]
+    [ "$(look "$OUT/summary.json" '[b["name"] for b in s["reconstructions"][1]["baselines"]]')" = "['classes', 'heldout', 'mean', 'members', 'noise']" ]
+    ssim -q "$DATA/test.st" -t members.st -c heldout.st --blocks 4 --json > record
+    [ "$(look "$OUT/summary.json" '[s["reconstructions"][1]["auc"]] + s["reconstructions"][1]["auc_interval"]')" = \
+        "$(look record '[s["metrics"]["ncc"]["auc"]] + s["metrics"]["ncc"]["auc_interval"]')" ]
+    grep -qE '^strangers .*chance' said
+    [ "$(grep -c '^strangers,reconstruction,noise,' "$OUT/rows.csv")" -eq 4 ]
+    grep -qF 'score <span class="soft">(not shown here)' "$OUT/report.html"  # pairs.st
+    # A record that does not fit shows what does, and breaks nothing.
+    python3 "$OLDPWD/tests/make_blob.py" odd.st '{"assay.kind": "score", "assay.version": "1", "assay.record": {"config": {}, "metrics": {"ncc": {"auc": 0.5}, "baseline": [1]}}}' \
+        '{"wall.x": ["F32", [1, 3, 1, 2, 2], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]], "wall.ncc": ["F32", [1], [0]], "wall.mark": ["U8", [1], [0]]}'
+    report -q odd.st -o odd > /dev/null
+    [ "$(look odd/summary.json '[s["reconstructions"][0]["auc"], s["reconstructions"][0]["baselines"]]')" = "[0.5, []]" ]
+    [ ! -e odd/wall_odd.png ]
+    # The verdict: through the step of the attack in the candidates' lineage.
+    report -q "$DATA/linear.st" --json > record
+    digest=$(look record 's["blobs"][0]["digest"]')
+    for k in 1 2; do
+        python3 "$OLDPWD/tests/make_blob.py" made$k.st "{\"assay.kind\": \"score\", \"assay.version\": \"1\", \"assay.record\": {\"metrics\": {\"ncc\": {\"auc\": 0.$((5 + k)),
+            \"auc_interval\": [0.55, 0.8]}, \"baseline\": {\"</td><script>\": {\"auc\": 0.5}}}, \"notes\": [\"</td><script>\"]},
+            \"assay.lineage\": [{\"program\": \"invert\", \"version\": \"1\", \"inputs\": [\"$digest\"], \"options\": {}}]}" "{\"w\": [\"F32\", [1], [$k]]}"
+    done
+    report -q "$DATA/linear.st" made1.st made2.st -o "$OUT" > /dev/null
+    check_page "$OUT/report.html"
+    ! grep -qi '<script' "$OUT/report.html"
+    [ "$(look "$OUT/summary.json" '(lambda v: [v["measured"], v["score"], v["auc"], v["differs_from_chance"]])(s["verdict"][0]["reconstruction"])')" = "[True, 'made2', 0.7, True]" ]
 }

@@ -159,6 +159,12 @@ END_OF_PYTHON
     mean=$(for i in 1 2 3; do look $i 'metrics["ncc"]["auc"]'; done | awk '{ s += $1 } END { printf "%.12f", s / 3 }')
     [ "$(look "$OUT" "abs(metrics['ncc']['auc'] - $mean) < 1e-9")" = True ]
     [ "$(look "$OUT" '(lambda i: i[0] <= .5 <= i[1])(metrics["ncc"]["auc_interval"])')" = True ]
+    # Their members are the same ones, which is said, and a run counts once.
+    [[ "$output" == *"2 of 3 runs have the training images of another one"* ]]
+    [ "$(look "$OUT" 'len(record["notes"])')" = 1 ]
+    run -3 ssim --pool 1 2 1 -o "$OUT.twice"
+    [[ "$output" == *"1: the same score as 1"* ]]
+    [ ! -e "$OUT.twice" ]
     # As a stream, and as one run of its own.
     cat 1 2 3 | ssim -q --pool | cmp - "$OUT"
     ssim -q --pool 1 -o "$OUT"

@@ -463,7 +463,7 @@ static struct chart small_chart(const char *name, struct chart_series *s, struct
     p[0] = (struct chart_point){0, 80, 75, 85, NAN, NAN, NULL};
     p[1] = (struct chart_point){.1, 20, 15, 25, NAN, NAN, NULL};
     *s = (struct chart_series){.name = name, .style = CHART_LINE, .count = 2, .point = p};
-    return (struct chart){"stem", "A <title>", "x", "y", "An \"alt\"", 0, .1, 0, 100, false, 1, s};
+    return (struct chart){"stem", "A <title>", "x", "y", "An \"alt\"", 0, .1, 0, 100, false, 1, s, false, 0, NULL};
 }
 
 static void a_script_quotes_texts(void **state)
@@ -597,6 +597,115 @@ static void figures_show_what_the_summary_says(void **state)
     summary_free(s);
 }
 
+// A search with three trials over a logarithmic range and two words; `broken` makes tensors that do not fit.
+static struct blob *search_blob(const char *name, const char *record, bool broken)
+{
+    static const double x[] = {.1, 0, .01, 1, .001, 1}, value[] = {3, NAN, 2}, best[] = {3, 3, 2};
+    static const double at[] = {.001, .1}, mean[] = {2, 4}, sd[] = {.5, .25}, word[] = {0, 1};
+    struct error e = {0};
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    struct blob *b = blob_new("trials");
+    json_t *r = json_of(record);
+    blob_set_record(b, r);
+    json_decref(r);
+    blob_add(b, "x", F64, 2, (int64_t[]){broken ? 2 : 3, broken ? 3 : 2}, x);
+    blob_add(b, "value", F64, 1, (int64_t[]){3}, value);
+    blob_add(b, "best", F64, 1, (int64_t[]){broken ? 2 : 3}, best);
+    blob_add(b, "effect.lr.x", F64, 1, (int64_t[]){2}, at);
+    blob_add(b, "effect.lr.mean", F64, 1, (int64_t[]){broken ? 1 : 2}, mean);
+    blob_add(b, "effect.lr.sd", F64, 1, (int64_t[]){2}, sd);
+    blob_add(b, "effect.opt.x", F64, 1, (int64_t[]){2}, word);
+    blob_add(b, "effect.opt.mean", F64, 1, (int64_t[]){2}, mean);
+    if (!broken) blob_add(b, "effect.opt.sd", F64, 1, (int64_t[]){2}, sd);
+    if (!blob_write(b, path, &e)) fail_msg("%s", e.text);
+    blob_free(b);
+    b = blob_open(path, &e);
+    if (!b) fail_msg("%s", e.text);
+    return b;
+}
+
+static const char search_record[] =
+    "{\"config\":{\"command\":\"run {lr} <b>\",\"goal\":\"minimise\",\"metric\":\"loss\",\"ranges\":[\"lr=1e-3..1e-1:log\",\"opt=sgd,<i>\"],\"starts\":2},"
+    "\"metrics\":{\"trials\":3,\"failed\":1,\"best\":{\"value\":2,\"at\":{\"lr\":0.001,\"opt\":\"<i>\"},\"command\":\"run 0.001 <b>\"},"
+    "\"importance\":{\"lr\":{\"share\":0.75,\"total\":0.8,\"length\":0.5}}},\"notes\":[\"trial 1 failed: exit status 2\"]}";
+
+static void a_search_is_shown(void **state)
+{
+    (void)state;
+    struct summary *s = summary_new("A title");
+    struct blob *b = search_blob("lr.st", search_record, false);
+    summary_add(s, b);
+    blob_free(b);
+    const json_t *root = summary_end(s);
+    assert_string_equal(text(root, "searches.0.id"), "lr");
+    assert_true(real(root, "searches.0.best.value") == 2 && real(root, "searches.0.ranges.0.share") == .75);
+    assert_true(json_is_null(record_get(root, "searches.0.value.1")) && real(root, "searches.0.so_far.1") == 3);
+    struct figures f;
+    figures_of(root, &f);
+    assert_int_equal(f.count, 3);
+    const struct chart *c = &figure(&f, "search_lr")->chart;
+    assert_int_equal(c->series[0].count, 2);  // a trial that failed has no mark
+    assert_true(c->series[0].point[1].x == 3 && c->series[1].count == 3 && c->series[1].point[2].y == 2);
+    c = &figure(&f, "search_lr_lr")->chart;
+    assert_true(c->log_x && c->series[0].style == CHART_BAND && c->x_low > 0 && c->x_low < .001 && c->x_high > .1);
+    assert_true(c->series[0].point[0].low == 1 && c->series[0].point[0].high == 3);  // two standard deviations
+    char *script = chart_script(c, true);
+    assert_non_null(strstr(script, "set logscale x"));
+    assert_non_null(strstr(script, "filledcurves"));
+    free(script);
+    c = &figure(&f, "search_lr_opt")->chart;
+    assert_true(c->words == 2 && !strcmp(c->word[1], "<i>") && !c->log_x);
+    script = chart_script(c, true);
+    assert_non_null(strstr(script, "set xtics ('sgd' 0,'<i>' 1)"));
+    free(script);
+    struct error e = {0};
+    if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
+    char *page = page_html(root, &f, NULL, 0), *csv = rows_csv(root);
+    static const char *const there[] = {"id=\"search\"", "run 0.001 &lt;b&gt;", "in 3 trials of which 1 failed", "exit status 2", "luckiest"};
+    for (size_t i = 0; i < sizeof there / sizeof *there; i++)
+        if (!strstr(page, there[i])) fail_msg("%s is not on the page", there[i]);
+    assert_null(strstr(page, "<b>"));
+    assert_null(strstr(page, "<i>"));
+    assert_non_null(strstr(csv, "lr,search,,,,3,value,2,,"));
+    assert_non_null(strstr(csv, "lr,search,,,,1,lr,0.1,,"));
+    free(page);
+    free(csv);
+    figures_free(&f);
+    summary_free(s);
+}
+
+static void searches_that_do_not_fit_do_no_harm(void **state)
+{
+    (void)state;
+    static const char *const records[] = {
+        "{}", search_record, "{\"config\":{\"ranges\":[\"../x=1..2\",7,\"lr\",\"=\",\"a b=1..2\",\"opt=\"]},\"metrics\":{\"best\":[],\"trials\":\"x\"}}",
+        "{\"config\":{\"ranges\":{\"a\":1},\"metric\":[],\"goal\":7},\"metrics\":{\"importance\":[1]},\"notes\":{\"a\":1}}",
+        "{\"config\":{\"ranges\":[\"lr=-1..0:log\",\"opt=a\"]}}",
+    };
+    for (int broken = 0; broken < 2; broken++) {
+        struct summary *s = summary_new("t");
+        for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
+            struct blob *b = search_blob("na`me.st", records[i], broken);
+            summary_add(s, b);
+            blob_free(b);
+        }
+        const json_t *root = summary_end(s);
+        struct figures f;
+        struct error e = {0};
+        figures_of(root, &f);
+        for (int i = 0; i < f.count; i++)
+            assert_int_equal(strspn(f.figure[i].chart.stem, "abcdefghijklmnopqrstuvwxyz_0123456789"), strlen(f.figure[i].chart.stem));
+        if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
+        char *page = page_html(root, &f, NULL, 0), *csv = rows_csv(root);
+        assert_null(strstr(csv, "`"));
+        free(page);
+        free(csv);
+        figures_free(&f);
+        summary_free(s);
+    }
+}
+
 // ---- pictures
 
 static struct blob *attack_with_images(float *clean, float *adversarial, const int64_t *y, const int64_t *found, const int64_t *after, int64_t n)
@@ -673,7 +782,7 @@ static void a_page_needs_nothing_outside(void **state)
     figures_of(root, &f);
     if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
     char big[3 << 20] = {0};
-    struct page_picture pictures[] = {{"mlp", "pgd", "a.png", {"PNG", 3}}, {"mlp", "fgsm", "b.png", {big, sizeof big}}};
+    struct page_picture pictures[] = {{"mlp", "pgd", "a.png", {"PNG", 3}, false}, {"mlp", "fgsm", "b.png", {big, sizeof big}, false}};
     char *page = page_html(root, &f, pictures, 2);
     static const char *const there[] = {"UTF-8", "<svg ", "70.0 %", "60.0 to 78.0", "not measured", "Distinguishable from chance: <strong>no</strong>",
                                         "data:image/png;base64,UE5H", "Left out of this page for its size", "pgd: too few steps", "assay.report/1"};
@@ -710,6 +819,8 @@ int main(void)
         cmocka_unit_test(png_is_a_picture),
         cmocka_unit_test(gnuplot_that_fails_or_is_not_there_is_told),
         cmocka_unit_test(figures_show_what_the_summary_says),
+        cmocka_unit_test(a_search_is_shown),
+        cmocka_unit_test(searches_that_do_not_fit_do_no_harm),
         cmocka_unit_test(pictures_show_attacks),
         cmocka_unit_test(pictures_without_images_are_none),
         cmocka_unit_test(a_page_needs_nothing_outside),

@@ -63,7 +63,8 @@ static struct answer ask(const struct question *q) {
     struct arena arena = {0};
     struct error e = {0};
     struct model_nodes n = {.arch = {.sharpness = q->sharpness > 0 ? graph_fill(g, q->sharpness, shape_of(1, 1)) : NULL}};
-    struct inversion_loss l = {.weight = {{0}}, .batch = q->count, .smoothing = q->smoothing, .noise = q->noise, .scale = 1, .stream = q->stream};
+    struct inversion_loss l = {.weight = {{0}}, .batch = q->count, .smoothing = q->smoothing, .noise = q->noise, .scale = 1,
+                               .stream = q->stream};
     l.weight.of[q->t] = 1;
     l.x = graph_input(g, "x", true, q->m->arch->input);
     l.y = graph_input_index(g, "y", true, shape_of(1, 1));
@@ -159,14 +160,14 @@ static void test_terms_are_pytorchs(void **state) {
         const double *value = need(b, name[0])->data, *dx = need(b, name[1])->data, *da = need(b, name[2])->data;
         for (int device = 0; device < 2; device++)
             for (int t = 0; t < INVERSION_TERMS; t++) {
-                struct question q = {m, devices[device], (enum inversion_term)t, 5, .1, 0, {{0}}, COUNT, need(b, "x")->data, need(b, "a")->data,
-                                     y, key};
+                struct question q = {m, devices[device], (enum inversion_term)t, 5, .1, 0, {{0}}, COUNT,
+                                     need(b, "x")->data, need(b, "a")->data, y, key};
                 struct answer a = ask(&q);
                 // Both in double: the deviation .3 is a float here. In float a term is a sum of up to some hundred products.
                 double tolerance = device ? 2e-5 : 1e-6, worst_x = worst(a.dx, dx + t * COUNT * SIZE, COUNT * SIZE);
                 if (worst(&a.value, value + t, 1) > tolerance || worst_x > tolerance || worst(a.da, da + t * COUNT, COUNT) > tolerance)
-                    fail_msg("case %d, %s, %s: %.9g, and PyTorch has %.9g; gradient off by %g", which, devices[device], inversion_term_name[t], a.value,
-                             value[t], worst_x);
+                    fail_msg("case %d, %s, %s: %.9g, and PyTorch has %.9g; gradient off by %g", which, devices[device],
+                             inversion_term_name[t], a.value, value[t], worst_x);
                 assert_true(t == INVERSION_ETA4 || worst(a.da, (double[COUNT]){0}, COUNT) == 0);
                 answer_free(&a);
             }
@@ -281,7 +282,8 @@ static struct generator *open_generator(const struct model *m, const struct gene
 // weighted sum, at random values of everything.
 static void test_gradient_against_differences(void **state) {
     (void)state;
-    static const char *const targets[] = {"flatten | linear 5 | tanh | linear 3", "conv 2 3 | norm batch | gelu | flatten | linear 4 | sigmoid | linear 3"};
+    static const char *const targets[] = {"flatten | linear 5 | tanh | linear 3",
+                                          "conv 2 3 | norm batch | gelu | flatten | linear 4 | sigmoid | linear 3"};
     for (int which = 0; which < 2; which++) {
         struct model *m = model(targets[which], shape_of(3, 1, 6, 6), 3, 2);
         struct generator_options o = tiny_options("ref", N);
@@ -297,8 +299,10 @@ static void test_gradient_against_differences(void **state) {
             if (n->op != OP_INPUT) continue;
             bool own = !strncmp(n->name, "generator.", 10), running = strstr(n->name, "running") != NULL;
             struct variable *v = &s.variable[s.variables++];
-            *v = (struct variable){.node = n, .domain = !strcmp(n->name, "labels") ? CHOICE : !strcmp(n->name, "key") ? COUNTER : strstr(n->name, "running_var")
-                                   ? POSITIVE : own || !strcmp(n->name, "z") ? SMALL : ANY, .limit = 3};
+            *v = (struct variable){.node = n, .domain = own || !strcmp(n->name, "z") ? SMALL : ANY, .limit = 3};
+            if (!strcmp(n->name, "labels")) v->domain = CHOICE;
+            if (!strcmp(n->name, "key")) v->domain = COUNTER;
+            if (strstr(n->name, "running_var")) v->domain = POSITIVE;
             if (!strcmp(n->name, "a")) a = n;
             if (own && !running) x[weights++] = n;
         }

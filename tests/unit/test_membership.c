@@ -162,7 +162,7 @@ static struct model *model_on(const struct dataset *on) {
     m->blob = blob_new("model");
     m->blob->source = "model.st";
     blob_set_record(m->blob, record);
-    m->blob->record = record;  // as a blob that was read has it
+    json_decref(record);
     return m;
 }
 

@@ -42,7 +42,10 @@ static void test_area(void **state) {
     assert_true(roc_auc(runs, 2) == 1);
     assert_true(fabs(roc_auc(runs, 3) - .75) < 1e-15);  // four positives, three of them above
     struct interval i = roc_auc_interval(runs, 2, 0);
-    assert_true(i.low == 1 && i.high == 1);
+    assert_true(fabs(i.low - cbrt(.025)) < 1e-12 && i.high == 1);  // three positives: as rare as three shares of .29 all being ones
+    struct roc_run turned[] = {{under, low, 3, 2}};
+    i = roc_auc_interval(turned, 1, 0);
+    assert_true(i.low == 0 && fabs(i.high - (1 - sqrt(.025))) < 1e-12);
     assert_true(isnan(roc_auc(runs, 0)));
 }
 

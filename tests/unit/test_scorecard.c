@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "audit/scorecard.h"
+#include "audit/marks.h"
 #include "base/arena.h"
 #include "base/rng.h"
 #include "chart/wall.h"
@@ -74,17 +74,18 @@ static void free_set(struct set *s) {
 }
 
 static struct pool *pool;
+static const enum similarity_window window = SIMILARITY_UNIFORM;
 
-static struct scorecard *open_card(const struct set *truth, const struct set *control, struct scorecard_options o) {
+static struct control *open_card(const struct set *truth, const struct set *control, struct control_options o) {
     struct error e = {0};
-    struct scorecard *s = scorecard_open(truth->images, control->images, &o, pool, &e);
+    struct control *s = control_open(truth->images, control->images, &o, pool, &e);
     if (!s) fail_msg("%s", e.text);
     return s;
 }
 
-static struct scorecard_match *match(const struct scorecard *s, const struct images *candidates, int64_t limit) {
+static struct scorecard_match *match(const struct control *s, const struct images *candidates, int64_t limit) {
     struct error e = {0};
-    struct scorecard_match *m = scorecard_match(s, candidates, limit, true, &e);
+    struct scorecard_match *m = scorecard_match(s, candidates, limit, &window, &e);
     if (!m) fail_msg("%s", e.text);
     return m;
 }
@@ -95,7 +96,7 @@ static double number(const json_t *record, const char *path) {
     return value;
 }
 
-static json_t *numbers(const struct scorecard *s, const struct scorecard_match *m) {
+static json_t *numbers(const struct control *s, const struct scorecard_match *m) {
     json_t *record = record_new();
     struct scorecard_run run = scorecard_run(s, m);
     scorecard_save(&run, 1, 3, record, "metrics.ncc");
@@ -105,7 +106,7 @@ static json_t *numbers(const struct scorecard *s, const struct scorecard_match *
 static void test_copies(void **state) {
     (void)state;
     struct set truth = set_of("truth", 0, 24), control = set_of("control", 1000, 600);
-    struct scorecard *s = open_card(&truth, &control, (struct scorecard_options){.blocks = BLOCKS});
+    struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS});
     struct scorecard_match *m = match(s, truth.images, 0);
     json_t *record = numbers(s, m);
     assert_true(number(record, "metrics.ncc.auc") == 1);
@@ -130,7 +131,7 @@ static void test_copies(void **state) {
     assert_true(fabs(pair.ncc - m->ncc[24 + at]) < 1e-5 && pair.ssim == m->ssim[24 + at]);
     json_decref(record);
     scorecard_match_free(m);
-    scorecard_free(s);
+    control_free(s);
     free_set(&truth);
     free_set(&control);
 }
@@ -143,13 +144,13 @@ static void test_neither(void **state) {
     struct set control = set_of("control", 1000, 600);
     int held = 0;
     double sum = 0;
-    struct scorecard *card[POOLED];
+    struct control *card[POOLED];
     struct scorecard_match *kept[POOLED];
     struct scorecard_run run[POOLED];
     struct set truths[POOLED];
     for (uint32_t t = 0; t < RUNS; t++) {
         struct set truth = set_of("truth", 10000 + 100 * t, N), candidates = set_of("candidates", 50000 + 100 * t, 3 * N);
-        struct scorecard *s = open_card(&truth, &control, (struct scorecard_options){.blocks = BLOCKS, .seed = t});
+        struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS, .seed = t});
         struct scorecard_match *m = match(s, candidates.images, 0);
         json_t *record = numbers(s, m);
         sum += number(record, "metrics.ncc.auc");
@@ -164,7 +165,7 @@ static void test_neither(void **state) {
             continue;
         }
         scorecard_match_free(m);
-        scorecard_free(s);
+        control_free(s);
         free_set(&truth);
     }
     print_message("# %d of %d intervals hold .5; mean %.4f\n", held, RUNS, sum / RUNS);
@@ -178,7 +179,7 @@ static void test_neither(void **state) {
     json_decref(record);
     for (int t = 0; t < POOLED; t++) {
         scorecard_match_free(kept[t]);
-        scorecard_free(card[t]);
+        control_free(card[t]);
         free_set(&truths[t]);
     }
     free_set(&control);
@@ -187,7 +188,7 @@ static void test_neither(void **state) {
 static void test_blocks(void **state) {
     (void)state;
     struct set truth = set_of("truth", 0, 22), control = set_of("control", 1000, 500);
-    struct scorecard *s = open_card(&truth, &control, (struct scorecard_options){.blocks = BLOCKS, .seed = 4});
+    struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS, .seed = 4});
     int times[500] = {0};
     for (int b = 0; b < BLOCKS; b++)
         for (int64_t k = 0; k < s->n; k++) {
@@ -200,26 +201,26 @@ static void test_blocks(void **state) {
     for (int i = 0; i < 500; i++) assert_int_equal(times[i], 1);  // each in one block or spare: 125 of a class do for 20 blocks of 6
     assert_int_equal(s->used, 440);
     assert_int_equal(s->spares, 60);
-    struct scorecard *other = open_card(&truth, &control, (struct scorecard_options){.blocks = BLOCKS, .seed = 5});
+    struct control *other = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS, .seed = 5});
     assert_memory_not_equal(s->image, other->image, (size_t)(BLOCKS * s->n) * sizeof *s->image);
-    scorecard_free(other);
-    scorecard_free(s);
+    control_free(other);
+    control_free(s);
     // Too few for all blocks: shared, but never within a block.
     struct set few = set_of("few", 3000, 32);
-    s = open_card(&truth, &few, (struct scorecard_options){.blocks = BLOCKS});
+    s = open_card(&truth, &few, (struct control_options){.blocks = BLOCKS});
     assert_true(s->used == 32 && s->spares == 0);
     for (int b = 0; b < BLOCKS; b++)
         for (int64_t k = 0; k < s->n; k++)
             for (int64_t i = 0; i < k; i++) assert_true(s->image[b * s->n + k] != s->image[b * s->n + i]);
     assert_null(scorecard_baseline(s, "heldout", 5));
-    scorecard_free(s);
+    control_free(s);
     free_set(&few);
     // Too few for one.
     struct error e = {0};
     few = set_of("few", 3000, 22);
     few.y[4] = 1;
-    struct scorecard_options o = {.blocks = BLOCKS};
-    assert_null(scorecard_open(truth.images, few.images, &o, pool, &e));
+    struct control_options o = {.blocks = BLOCKS};
+    assert_null(control_open(truth.images, few.images, &o, pool, &e));
     assert_int_equal(e.status, EXIT_INPUT);
     assert_non_null(strstr(e.text, "few: 6 images of class 0 expected"));
     free_set(&few);
@@ -232,17 +233,17 @@ static void test_shared_images(void **state) {
     struct set truth = set_of("truth", 0, 12), control = set_of("control", 1000, 400);
     control.index[17] = 5;  // of the same source
     memcpy(control.x + 31 * PIXELS, truth.x + 3 * PIXELS, PIXELS * sizeof(float));
-    struct scorecard_options o = {.blocks = BLOCKS};
+    struct control_options o = {.blocks = BLOCKS};
     struct error e = {0};
-    assert_null(scorecard_open(truth.images, control.images, &o, pool, &e));
+    assert_null(control_open(truth.images, control.images, &o, pool, &e));
     assert_int_equal(e.status, EXIT_INPUT);
     assert_non_null(strstr(e.text, "control: image 17 is image 5 of truth, by its position in their source; 2 of 400"));
     o.exclude = true;
-    struct scorecard *s = open_card(&truth, &control, o);
+    struct control *s = open_card(&truth, &control, o);
     assert_int_equal(s->excluded, 2);
     for (int64_t i = 0; i < BLOCKS * s->n; i++) assert_true(s->image[i] != 17 && s->image[i] != 31);
     for (int64_t i = 0; i < s->spares; i++) assert_true(s->spare[i] != 17 && s->spare[i] != 31);
-    scorecard_free(s);
+    control_free(s);
     // A near-duplicate is named, not left out.
     for (int64_t i = 0; i < 400; i++)
         if (control.y[i] == 3) memcpy(control.x + i * PIXELS, truth.x + 7 * PIXELS, PIXELS * sizeof(float));
@@ -250,15 +251,15 @@ static void test_shared_images(void **state) {
         if (control.y[i] == 3) control.x[i * PIXELS + 4] = .5f * control.x[i * PIXELS + 4];
     s = open_card(&truth, &control, o);
     assert_int_equal(s->twins, BLOCKS * 3);
-    assert_true(s->twin[0].member == 7 && s->twin[0].ncc > SCORECARD_TWIN && s->twin_index[0] == 7 && s->twin_index[1] == 1000 + s->twin[0].control);
-    scorecard_free(s);
+    assert_true(s->twin[0].member == 7 && s->twin[0].ncc > CONTROL_TWIN && s->twin_index[0] == 7 && s->twin_index[1] == 1000 + s->twin[0].control);
+    control_free(s);
     // Another source: positions say nothing.
     free_set(&control);
     control = set_of("control", 0, 400);
     for (int64_t i = 0; i < 400; i++) draw_image(1000 + (uint32_t)i, control.y[i], control.x + i * PIXELS);
     control.images->source = "another";
     o.exclude = false;
-    scorecard_free(open_card(&truth, &control, o));
+    control_free(open_card(&truth, &control, o));
     free_set(&truth);
     free_set(&control);
 }
@@ -277,17 +278,17 @@ static void test_marks(void **state) {
         }
     for (int64_t i = 0; i < 8; i++) candidates.certified[i] = 1;
     candidates.certified[12] = 0;
-    struct scorecard *s = open_card(&truth, &control, (struct scorecard_options){.blocks = BLOCKS});
+    struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS});
     struct scorecard_match *m = match(s, candidates.images, 0);
     for (int k = 0; k < 2; k++) {
-        struct scorecard_marks marks;
-        assert_true(scorecard_judge(s, m, candidates.images, k ? all.images : NULL, &marks, &e));
+        struct marks marks;
+        assert_true(marks_judge(s, m, candidates.images, k ? all.images : NULL, &marks, &e));
         assert_true(marks.count == 8 && marks.right == 5 && marks.members == 4);
         for (int i = 0; i < 20; i++) assert_int_equal(marks.verdict[i], i < 5);
         free(marks.verdict);
     }
     // An image that comes nearer than the member takes the mark away, however high the member's own correlation.
-    struct scorecard_marks marks;
+    struct marks marks;
     memcpy(all.x + 250 * PIXELS, candidates.x + 2 * PIXELS, PIXELS * sizeof(float));
     all.x[250 * PIXELS] += all.x[250 * PIXELS] > .5f ? -.004f : .004f;
     candidates.x[2 * PIXELS + 9] += candidates.x[2 * PIXELS + 9] > .5f ? -.2f : .2f;
@@ -295,7 +296,7 @@ static void test_marks(void **state) {
     scorecard_match_free(m);
     m = match(s, candidates.images, 0);
     assert_true(m->member[2] == 2 && m->member_ncc[2] > .95f);
-    assert_true(scorecard_judge(s, m, candidates.images, all.images, &marks, &e));
+    assert_true(marks_judge(s, m, candidates.images, all.images, &marks, &e));
     assert_true(marks.right == 4 && !marks.verdict[2]);
     // The wall shows whom a candidate is nearest to, and its mark.
     struct scorecard_wall w = scorecard_wall(s, m, candidates.images, marks.verdict, 6);
@@ -311,7 +312,7 @@ static void test_marks(void **state) {
     scorecard_wall_free(&w);
     free(marks.verdict);
     scorecard_match_free(m);
-    scorecard_free(s);
+    control_free(s);
     free_set(&truth);
     free_set(&control);
     free_set(&candidates);
@@ -321,7 +322,7 @@ static void test_marks(void **state) {
 static void test_few_candidates(void **state) {
     (void)state;
     struct set truth = set_of("truth", 0, 12), control = set_of("control", 1000, 400), candidates = set_of("candidates", 0, 12);
-    struct scorecard *s = open_card(&truth, &control, (struct scorecard_options){.blocks = BLOCKS});
+    struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS});
     struct scorecard_match *m = match(s, candidates.images, 3);
     int64_t matched = 0;
     for (int64_t i = 0; i < 12; i++) {
@@ -335,7 +336,7 @@ static void test_few_candidates(void **state) {
     assert_true(number(record, "metrics.ncc.tpr_at_fpr_1e-2") == .25);
     json_decref(record);
     scorecard_match_free(m);
-    scorecard_free(s);
+    control_free(s);
     free_set(&truth);
     free_set(&control);
     free_set(&candidates);
@@ -344,7 +345,7 @@ static void test_few_candidates(void **state) {
 static void test_baselines(void **state) {
     (void)state;
     struct set truth = set_of("truth", 0, 12), control = set_of("control", 1000, 400);
-    struct scorecard *s = open_card(&truth, &control, (struct scorecard_options){.blocks = BLOCKS});
+    struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS});
     static const char *const names[] = {"noise", "mean", "heldout", "classes"};
     float row[PIXELS], again[PIXELS];
     for (int k = 0; k < 4; k++) {
@@ -373,7 +374,7 @@ static void test_baselines(void **state) {
             }
         images_free(made);
     }
-    scorecard_free(s);
+    control_free(s);
     free_set(&truth);
     free_set(&control);
 }
@@ -381,14 +382,14 @@ static void test_baselines(void **state) {
 static void test_threads(void **state) {
     (void)state;
     struct set truth = set_of("truth", 0, 12), control = set_of("control", 1000, 400), candidates = set_of("candidates", 7000, 50);
-    struct scorecard_options o = {.blocks = BLOCKS, .seed = 9};
+    struct control_options o = {.blocks = BLOCKS, .seed = 9};
     struct error e = {0};
-    struct scorecard *s[2];
+    struct control *s[2];
     struct scorecard_match *m[2];
     for (int k = 0; k < 2; k++) {
         struct pool *p = pool_new(k ? 3 : 1);
-        s[k] = scorecard_open(truth.images, control.images, &o, p, &e);
-        m[k] = scorecard_match(s[k], candidates.images, 0, true, &e);
+        s[k] = control_open(truth.images, control.images, &o, p, &e);
+        m[k] = scorecard_match(s[k], candidates.images, 0, &window, &e);
         assert_non_null(m[k]);
         pool_free(p);
     }
@@ -399,7 +400,7 @@ static void test_threads(void **state) {
     assert_memory_equal(m[0]->held_out, m[1]->held_out, 50 * sizeof(int64_t));
     for (int k = 0; k < 2; k++) {
         scorecard_match_free(m[k]);
-        scorecard_free(s[k]);
+        control_free(s[k]);
     }
     free_set(&truth);
     free_set(&control);

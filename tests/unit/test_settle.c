@@ -175,6 +175,52 @@ static void test_outside_is_empty(void **state) {
     model_free(o.m);
 }
 
+// How many directions the first layer's 80 neurons have, those that decay has emptied left out.
+static int directions(const struct model *m) {
+    const float *w = m->theta + m->arch->param[0].offset;
+    int found[80], count = 0;
+    double longest = 0, length[80];
+    for (int i = 0; i < 80; i++) {
+        length[i] = 0;
+        for (int j = 0; j < SIZE; j++) length[i] += (double)w[i * SIZE + j] * w[i * SIZE + j];
+        longest = fmax(longest, length[i]);
+    }
+    for (int i = 0; i < 80; i++) {
+        bool seen = length[i] < 1e-6 * longest;
+        for (int k = 0; k < count && !seen; k++) {
+            double dot = 0;
+            for (int j = 0; j < SIZE; j++) dot += (double)w[i * SIZE + j] * w[found[k] * SIZE + j];
+            seen = dot > .9999 * sqrt(length[i] * length[found[k]]);
+        }
+        if (!seen) found[count++] = i;
+    }
+    return count;
+}
+
+// A fixed last layer does not move and does not count, and neurons keep directions of their own.
+static void test_fixed(void **state) {
+    (void)state;
+    static const char *const words[] = {"lbfgs:1000", "sgd:200"};
+    for (int i = 0; i < 2; i++) {
+        const char *line = "flatten | linear 80 | relu | linear 3 nobias fixed";
+        struct outcome o = run(&(struct setting){.line = line, .word = words[i], .examples = 20}), start = run(&(struct setting){.line = line, .word = "sgd:0", .examples = 20});
+        assert_int_equal(o.e.status | start.e.status, 0);
+        const struct arch_tensor *last = &o.m->arch->param[2];
+        assert_memory_equal(o.m->theta + last->offset, start.m->theta + last->offset, (size_t)last->count * sizeof(float));
+        double moving = 0;
+        for (int64_t j = 0; j < last->offset; j++) moving += (double)o.m->theta[j] * o.m->theta[j];
+        assert_true(fabs(o.after.norm - sqrt(moving)) < 1e-6 * o.after.norm);
+        if (i == 0) {
+            struct outcome all_move = run(&(struct setting){.line = "flatten | linear 80 | relu | linear 3 nobias", .word = words[i], .examples = 20});
+            assert_true(o.after.residual_kinks < 2e-3);
+            assert_true(directions(o.m) > 2 * directions(all_move.m));
+            model_free(all_move.m);
+        }
+        model_free(o.m);
+        model_free(start.m);
+    }
+}
+
 // ---- the residual
 
 // Softmax regression by hand, label smoothing .1 included, in double.
@@ -279,7 +325,7 @@ static void test_refusals(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_smooth), cmocka_unit_test(test_kinks), cmocka_unit_test(test_descent), cmocka_unit_test(test_stops_at_residual),
-        cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_outside_is_empty), cmocka_unit_test(test_formula),
+        cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_outside_is_empty), cmocka_unit_test(test_fixed), cmocka_unit_test(test_formula),
         cmocka_unit_test(test_free_derivatives), cmocka_unit_test(test_refusals),
     };
     msg_verbosity(-1);

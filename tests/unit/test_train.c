@@ -314,6 +314,23 @@ static bool stop_after_two(void *own, struct training *t, double *score, bool *s
     return true;
 }
 
+// A fixed tensor has the bits of its start, and every other moves.
+static void test_what_is_fixed_stays(void **state) {
+    (void)state;
+    const char *line = "flatten | linear 6 fixed | relu | linear 8 | relu | linear 3 nobias fixed";
+    struct outcome o = run(&(struct setting){.line = line, .epochs = 3});
+    assert_int_equal(o.e.status, 0);
+    struct model *start = model(line, shape_of(3, 1, SIDE, SIDE), 3);
+    for (int i = 0; i < start->arch->count; i++) {
+        const struct arch_tensor *p = &start->arch->param[i];
+        assert_int_equal(p->fixed, i != 2 && i != 3);
+        bool same = !memcmp(start->theta + p->offset, o.m->theta + p->offset, (size_t)p->count * sizeof(float));
+        assert_int_equal(same, p->fixed);
+    }
+    model_free(start);
+    model_free(o.m);
+}
+
 static void test_a_regime_takes_over(void **state) {
     (void)state;
     for (size_t i = 0; i < 2; i++) {
@@ -600,7 +617,7 @@ static int leave(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ten_steps_are_pytorchs),          cmocka_unit_test(test_threads_do_not_matter),
-        cmocka_unit_test(test_a_cut_run_continues_bit_for_bit), cmocka_unit_test(test_a_regime_takes_over),
+        cmocka_unit_test(test_a_cut_run_continues_bit_for_bit), cmocka_unit_test(test_what_is_fixed_stays), cmocka_unit_test(test_a_regime_takes_over),
         cmocka_unit_test(test_training_learns_and_notes_it),    cmocka_unit_test(test_numbers_that_are_not_finite_stop_the_run),
         cmocka_unit_test(test_early_stop_keeps_the_best),       cmocka_unit_test(test_the_split),
         cmocka_unit_test(test_normalisation),                   cmocka_unit_test(test_a_model_survives_its_file),

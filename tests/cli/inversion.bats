@@ -1,0 +1,46 @@
+# make pipeline-inversion, tiny and on drawings: every step leaves its file, what runs again, what the table names.
+
+run_pipeline() { make --no-print-directory pipeline-inversion DATA=synthetic EACH=2 STEPS=2 EPOCHS=2 WIDTH=2 ARCHS=mlp,vit THREADS=1 OUT="$OUT" "$@"; }
+
+setup_file() {
+    export OUT="$BATS_FILE_TMPDIR/out"
+    run_pipeline > "$BATS_FILE_TMPDIR/first" 2>&1
+}
+
+newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' | sort | tr '\n' ' '; }
+
+@test "models, candidates and scores are there, and a table of every attack" {
+    for file in members mlp mlp-all mlp-stationary-only vit-no-stationary vit-miface mlp-rows other-images-scaled more-data-attack score-mlp score-defences; do
+        tensor verify "$OUT/1/$file.st"
+    done
+    [ -s "$OUT/1/wall-mlp.png" ] && [ -s "$OUT/report/summary.json" ]
+    for row in stationary-only no-stationary scaled miface rows other-images noise classes adam sgd large-start early more-data; do
+        grep -qE "^ssim: $row AUC +[0-9.]+ \(" "$OUT/report.txt"
+    done
+    tail -1 "$BATS_FILE_TMPDIR/first" | grep -q AUC
+}
+
+@test "the control holds none of the members and none of the other images" {
+    tensor cat -t index "$OUT/1/others.st" | sort > "$BATS_TEST_TMPDIR/others"
+    tensor cat -t index "$OUT/1/members.st" | sort > "$BATS_TEST_TMPDIR/members"
+    tensor cat -t index "$OUT/1/control.st" | sort > "$BATS_TEST_TMPDIR/control"
+    [ -z "$(comm -12 "$BATS_TEST_TMPDIR/others" "$BATS_TEST_TMPDIR/control")" ]
+    [ -z "$(comm -12 "$BATS_TEST_TMPDIR/others" "$BATS_TEST_TMPDIR/members")" ]
+    [ "$(wc -l < "$BATS_TEST_TMPDIR/members")" -eq 20 ]
+}
+
+@test "a second make does nothing; more steps train no classifier again" {
+    touch "$BATS_TEST_TMPDIR/mark"
+    run_pipeline > /dev/null 2>&1
+    [ "$(newer "$BATS_TEST_TMPDIR/mark")" = "" ]
+    run_pipeline STEPS=3 > /dev/null 2>&1
+    again=" $(newer "$BATS_TEST_TMPDIR/mark")"
+    [[ "$again" == *" mlp-all.st "* && "$again" == *" score-mlp.st "* ]]
+    [[ "$again" != *" mlp.st "* && "$again" != *" members.st "* ]]
+}
+
+@test "sizes are quick or full" {
+    run make --no-print-directory pipeline-inversion SIZE=huge OUT="$BATS_TEST_TMPDIR/huge"
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"SIZE=huge: quick or full expected"* ]]
+}

@@ -131,6 +131,7 @@ static bool print_plan(const struct plan *p, struct error *e) {
 // ---- kkt
 
 static void check_kkt(void) {
+    if (o.margin <= 0) msg_usage("--margin 0: kkt needs a margin for the scale of the multipliers");
     if (o.sharpen.count != 2) msg_usage("--sharpen: two numbers expected, the first sharpness and the last");
 }
 

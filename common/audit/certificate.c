@@ -18,7 +18,7 @@ extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, c
 enum { FIT_STEPS = 10, ROUNDS = 3 };
 static const double CLEAR = .12;      // pre-activations beyond so many of their root mean square have a sign to be believed
 static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equation
-static const double INSIDE = .9, ACTIVE = .15, KINK = .03, SAME = .98;
+static const double INSIDE = .9, ACTIVE = .15, KINK = .025, SAME = .98;
 enum { KINKS = 5 };
 
 struct work {  // of one worker

@@ -187,7 +187,7 @@ test-full: all build-tests build-sanitized build/completions
 test-peers: all
 	@tests/run --only peers
 
-bench: all $(BENCH:%=$(BUILD)/bench/%) $(BUILD)/bench/networks
+bench: all $(BENCH:%=$(BUILD)/bench/%) $(BUILD)/bench/networks $(BUILD)/bench/kkt
 	@for b in $(BENCH:%=$(BUILD)/bench/%) $(wildcard tests/bench/bench_*.sh tests/bench/bench_*.py); do \
 	    echo "== $$b"; \
 	    case $$b in *.py) PATH="$(CURDIR)/$(BIN):$$PATH" /usr/bin/python3 $$b ;; *.sh) PATH="$(CURDIR)/$(BIN):$$PATH" bash $$b ;; *) $$b ;; esac || exit 1; \

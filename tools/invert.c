@@ -23,7 +23,7 @@ static struct {
     struct reals sharpen;
     uint64_t seed;
     bool json, profile, explain;
-} o = {.method = "kkt", .preset = "all", .span = "auto", .restarts = 4, .spread = NAN, .box = 1e-3, .sharpen = {2, {10, 300}}, .weight = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}, .lr = NAN,
+} o = {.method = "kkt", .preset = "all", .span = "auto", .restarts = 3, .spread = NAN, .box = 1e-3, .sharpen = {2, {10, 300}}, .weight = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}, .lr = NAN,
        .multiplier_lr = NAN, .noise = .6, .sharpness = 100, .margin = NAN, .batch = 64, .width = 64, .step = .5, .enough = .99999, .patience = 100,
        .smooth_every = 10, .ramp = -1, .device = "cpu"};
 
@@ -32,14 +32,14 @@ static struct opt opts[] = {
     {"output", 'o', OPT_FILE, &o.output, "CANDIDATES", "where the images go; standard output without it", NULL, 0, 0, false},
     {"method", 'm', OPT_CHOICE, &o.method, "NAME", "how they are found", "kkt|generator|miface|rows", 0, 0, false},
     {"count", 'n', OPT_INT, &o.count, "N", "images written, best first; 0: all of kkt, 100 of the others", NULL, 0, 1e6, false},
-    {"steps", 0, OPT_INT, &o.steps, "N", "steps; 0: the method's own, kkt 1500 a restart, generator 1000, miface 500", NULL, 0, 1e7, false},
+    {"steps", 0, OPT_INT, &o.steps, "N", "steps; 0: the method's own, kkt 3500 a restart, generator 1000, miface 500", NULL, 0, 1e7, false},
     {"images", 0, OPT_INT, &o.images, "N", "training images, where the attacker knows; 0: kkt reads it off the first layer", NULL, 0, 1e6, false},
     {"span", 0, OPT_CHOICE, &o.span, "WORD", "kkt: seek images in the first layer's span where it has one, or among pixels", "auto|off", 0, 0, false},
     {"candidates", 0, OPT_INT, &o.candidates, "N", "images sought in a restart of kkt; 0: four for each training image", NULL, 0, 1e6, false},
     {"restarts", 0, OPT_INT, &o.restarts, "N", "starts of kkt, whose candidates are ranked together", NULL, 1, 1000, false},
     {"spread", 0, OPT_REAL, &o.spread, "R", "kkt: deviation of candidates from the mean at the start; .1 in the span, .01 of pixels", NULL, 0, 1e3, false},
     {"box", 0, OPT_REAL, &o.box, "R", "kkt: weight of the squared distance outside [0, 1]", NULL, 0, 1e6, false},
-    {"sharpen", 0, OPT_REALS, &o.sharpen, "LIST", "kkt: sharpness of a ReLU's derivative at the first and the last step", NULL, 1e-6, 1e6, false},
+    {"sharpen", 0, OPT_REALS, &o.sharpen, "LIST", "kkt: sharpness of a ReLU's derivative at the first step and before polishing", NULL, 1e-6, 1e6, false},
     {"preset", 0, OPT_CHOICE, &o.preset, "NAME", "weights of generator's losses", "all|stationary-only|no-stationary", 0, 0, false},
     WEIGHT("alpha", INVERSION_ALPHA, "weight of the divergence from the target; the preset's without it, as for all of these"),
     WEIGHT("alpha-prime", INVERSION_ALPHA_PRIME, "weight of the same on a perturbed image"),
@@ -131,6 +131,7 @@ static bool print_plan(const struct plan *p, struct error *e) {
 // ---- kkt
 
 static void check_kkt(void) {
+    if (o.margin <= 0) msg_usage("--margin 0: kkt needs a margin for the scale of the multipliers");
     if (o.sharpen.count != 2) msg_usage("--sharpen: two numbers expected, the first sharpness and the last");
 }
 

@@ -16,9 +16,9 @@ extern void dgesdd_(const char *job, const int *m, const int *n, double *a, cons
 extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb, int *info);
 
 enum { FIT_STEPS = 10, ROUNDS = 3 };
-static const double CLEAR = .03;      // pre-activations beyond it have a sign to be believed
+static const double CLEAR = .12;      // pre-activations beyond so many of their root mean square have a sign to be believed
 static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equation
-static const double INSIDE = .9, ACTIVE = .15, KINK = .03, SAME = .98;
+static const double INSIDE = .9, ACTIVE = .15, KINK = .025, SAME = .98;
 enum { KINKS = 5 };
 
 struct work {  // of one worker
@@ -153,10 +153,13 @@ static void certify(void *data, long job, int worker) {
         for (int64_t l = 0; l < n; l++) unit[k] += t->u[k * n + l] * x[l];
         unit[k] /= t->s[k];
     }
+    double squares = 0;
     for (int64_t j = 0; j < neurons; j++) {
         for (int64_t l = 0; l < n; l++) a[j] += (double)t->b[j * n + l] * x[l];
-        choice[j] = a[j] > CLEAR ? 1 : a[j] < -CLEAR ? 0 : -1;
+        squares += a[j] * a[j];
     }
+    double clear = CLEAR * sqrt(squares / (double)neurons);
+    for (int64_t j = 0; j < neurons; j++) choice[j] = a[j] > clear ? 1 : a[j] < -clear ? 0 : -1;
     bool fine = true;
     for (int round = 0; round <= ROUNDS && fine; round++) {
         int64_t rows = equations(t, w, choice);

@@ -34,7 +34,7 @@ struct certificate {
     double *active;            // those with s within .1 of 1, as a share of all neurons
     double *kink;              // median |c . B_j| where s is within [.2, .8], over the root mean square of all; INFINITY for under 5
     unsigned char *found;      // inside >= .9 and active > .15: the row of a training image, near or not so near
-    unsigned char *certified;  // found, and kink < .03: the candidate is that image
+    unsigned char *certified;  // found, and kink < .025: the candidate is that image
     int64_t *same;             // of those found: the one with the same row and the least kink; itself for that one; -1
     int64_t distinct;          // rows that are not the same
 };

@@ -61,7 +61,7 @@ void direct_free(struct direct *d) {
 static void rank_by_certificate(struct direct *d, struct candidates *c) {
     const struct certificate *t = d->certificate;
     for (int64_t i = 0; i < c->count; i++) {
-        double fit = isfinite(t->kink[i]) ? t->inside[i] / (1 + t->kink[i] * t->kink[i] / (.03 * .03)) : 0;
+        double fit = isfinite(t->kink[i]) ? t->inside[i] / (1 + t->kink[i] * t->kink[i] / (.025 * .025)) : 0;
         c->confidence[i] = (float)fit;
         c->certified[i] = t->certified[i];
         c->score[i] = t->same[i] == i ? 1 + fit : fit;

@@ -3,7 +3,7 @@
 // Where the first layer spans the training images (span.h) the attack runs inside the span and reads the number of images
 // off the singular values; elsewhere, or where it is told to, it works on pixels and must be told the number. Candidates
 // are ranked without the truth. With a certificate (certificate.h): one candidate for each row found, those whose kinks
-// fit best first, then all others by the same measure; confidence is inside / (1 + (kink / .03)^2). Without: by how
+// fit best first, then all others by the same measure; confidence is inside / (1 + (kink / .025)^2). Without: by how
 // well the nearest candidate of another restart agrees (NCC of the same class), which is the confidence; with one restart
 // by the multiplier of the own class, over the largest.
 //

@@ -10,6 +10,8 @@
 #include "../engine/grad.h"
 #include "../io/record.h"
 
+static const double POLISH_RATE = .04;  // of the learning rates
+
 struct kkt_engine {
     struct arena arena;
     struct graph *g;
@@ -29,7 +31,7 @@ struct kkt_engine {
 };
 
 struct kkt_options kkt_defaults(bool in_span) {
-    return (struct kkt_options){.device = "cpu", .steps = 1500, .restarts = 1, .lr = in_span ? .5 : .01, .lr_multiplier = .1,
+    return (struct kkt_options){.device = "cpu", .steps = 3500, .polish = 4. / 7, .restarts = 3, .lr = in_span ? .5 : .01, .lr_multiplier = .1,
                                 .start = in_span ? .1 : .01, .sharpness = {10, 300}, .box = 1e-3, .floor = 1e-2, .margin = 6};
 }
 
@@ -200,8 +202,13 @@ static bool run_wide(struct kkt *k, const float *x, const float *l, double sharp
     return true;
 }
 
+static int64_t coarse_steps(const struct kkt *k) { return k->o.steps - (int64_t)(k->o.polish * (double)k->o.steps); }
+
 static double sharpness_at(const struct kkt *k, int64_t step) {
-    return k->o.sharpness[0] * pow(k->o.sharpness[1] / k->o.sharpness[0], (double)step / (double)k->o.steps);
+    int64_t coarse = coarse_steps(k);
+    const double *s = k->o.sharpness;
+    if (step < coarse) return s[0] * pow(s[1] / s[0], (double)step / (double)coarse);
+    return s[1] / 3 * pow(9, (double)(step - coarse) / (double)(k->o.steps - coarse));
 }
 
 bool kkt_gradient(struct kkt *k, int64_t restart, int64_t step, double *residual, float *dx, float *dl, struct error *e) {
@@ -285,9 +292,13 @@ static bool run_restart(struct kkt *k, struct error *e) {
     struct kkt_engine *w = k->engine;
     int64_t n = k->o.candidates, steps = k->o.steps, last = steps - steps / 10 - 1;
     float *x = k->x + k->restart * n * k->columns, *l = k->l + k->restart * n * k->classes;
-    if (!k->step) forget(k);
+    int64_t coarse = coarse_steps(k);
     for (; k->step < steps && !out_stopping(); k->step++) {
-        double residual, fall = .5 * (1 + cos(M_PI * (double)k->step / (double)steps));
+        bool fine = k->step >= coarse;
+        int64_t at = fine ? k->step - coarse : k->step;
+        double residual, fall = .5 * (1 + cos(M_PI * (double)at / (double)(fine ? steps - coarse : coarse)));
+        if (fine) fall *= POLISH_RATE;
+        if (!at) forget(k);
         if (!kkt_gradient(k, k->restart, k->step, &residual, w->dx_row, w->dl_row, e)) return false;
         if (!isfinite(residual))
             return error_set(e, EXIT_INPUT, "restart %lld, step %lld: the residual is not finite; a smaller learning rate may help",
@@ -295,8 +306,8 @@ static bool run_restart(struct kkt *k, struct error *e) {
         k->history[k->restart * steps + k->step] = residual;
         if (k->step >= last) keep_best(k, x, l, residual);
         for (int64_t i = 0; k->in && k->in->last > 0 && i < n; i++) w->dx_row[(i + 1) * k->columns - 1] = 0;
-        adam(k->o.lr * fall, k->step + 1, n, k->columns, true, x, w->dx_row, w->m_x, w->v_x);
-        adam(k->o.lr_multiplier * fall, k->step + 1, n, k->classes, false, l, w->dl_row, w->m_l, w->v_l);
+        adam(k->o.lr * fall, at + 1, n, k->columns, true, x, w->dx_row, w->m_x, w->v_x);
+        adam(k->o.lr_multiplier * fall, at + 1, n, k->classes, false, l, w->dl_row, w->m_l, w->v_l);
         if (k->progress && k->step % 16 == 0) {
             char note[64];
             snprintf(note, sizeof note, "residual %.4f", sqrt(residual));

@@ -26,6 +26,8 @@ struct kkt_options {
     uint64_t seed;
     int64_t candidates;       // of one restart
     int64_t steps, restarts;
+    double polish;            // share of the steps, the last: from where the others ended, another cosine from a small rate, with
+                              // the sharpness from a third of its last value to three times it
     double lr, lr_multiplier; // largest, of candidates and of l
     double start;             // deviation of candidates from the mean at the start
     double sharpness[2];      // s at the first and at the last step

@@ -105,10 +105,49 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     refuse 3 "not linear in the whole image" "$DATA/colour-model.st" -m rows
 }
 
+@test "kkt: candidates in the span, their number read off the weights, a certificate" {
+    fetch -q synthetic --count 20 --seed 2 -o "$DATA/few.st"
+    trainclf -q -i "$DATA/few.st" --arch "homogeneous 200 | init torch,first:1e-3" --normalise mean-image --l2 1e-3 --batch 20 --schedule cosine \
+        --epochs 1000 --settle sgd:1000 -o "$DATA/few-model.st"
+    tensor release "$DATA/few-model.st" -o "$DATA/released.st"
+    run -0 invert "$DATA/released.st" --steps 300 --restarts 2 -o "$OUT"
+    [[ "$output" == *"20 training images, read off the singular values"* ]]
+    [ "$(look "$OUT" "[kind, shape['x'], shape['certified'], shape['loss.residual']]")" = "['reconstruction', [160, 1, 28, 28], [160], [2, 300]]" ]
+    [ "$(look "$OUT" 'min(t["x"]) >= 0 and max(t["x"]) <= 1 and all(0 <= c <= 1 for c in t["confidence"])')" = True ]
+    [ "$(look "$OUT" 'sorted(set(t["y"])) == list(range(10)) and config["images"] == 20')" = True ]
+    [ "$(look "$OUT" 'config["know"]')" = "['weights', 'architecture', 'classes', 'mean-image']" ]
+    # The residual falls, and what is certain says how often.
+    [ "$(look "$OUT" 't["loss.residual"][299] < .3 * t["loss.residual"][0] and 0 < metrics["residual"] < .4')" = True ]
+    [ "$(look "$OUT" 'sum(t["certified"]) == metrics["certified"]["candidates"] >= metrics["certified"]["distinct"]')" = True ]
+    # Members come back, other images of the same classes do not.
+    fetch -q synthetic --count 600 --seed 2 -o "$DATA/many.st"
+    run -0 ssim "$OUT" --truth "$DATA/few.st" --control "$DATA/many.st" --exclude --baselines none --fail-if 'ncc.auc<.6' -o "$OUT.score"
+    # The number told, and fewer images written.
+    run -0 invert "$DATA/released.st" --images 18 --steps 20 --restarts 1 --candidates 30 -n 12 -o "$OUT"
+    [ "$(look "$OUT" "[shape['x'][0], config['candidates'], 'number-of-images' in config['know']]")" = "[12, 30, True]" ]
+}
+
+@test "kkt without the span: any architecture, pixel by pixel; the claim is lowered in words" {
+    run -0 invert "$DATA/colour-model.st" --images 6 --steps 5 --restarts 2 -o "$OUT"
+    [[ "$output" == *"no span: the first layer is not linear"* ]]
+    [ "$(look "$OUT" "[shape['x'], set(t['certified'])]")" = "[[48, 3, 32, 32], {0}]" ]
+    [ "$(look "$OUT" '"nothing promises" in record["notes"][0] and "certified" not in metrics')" = True ]
+    run -0 invert "$MODEL" --span off --images 5 --steps 5 --restarts 1 -o "$OUT"
+    [ "$(look "$OUT" '"nothing promises" in record["notes"][0]')" = False ]
+    run -0 trainclf -q -i "$DATA/train.st" --arch "homogeneous 8" --positive 1,3,5 --epochs 2 -o "$BATS_TEST_TMPDIR/binary.st"
+    run -0 invert "$BATS_TEST_TMPDIR/binary.st" --images 6 --steps 5 -o "$OUT"
+    [ "$(look "$OUT" 'sorted(set(t["y"]))')" = "[0, 1]" ]
+    run -0 invert "$MODEL" --images 5 --explain
+    [[ "$output" == *gemm* ]]
+}
+
 @test "the same bytes on any number of threads, other bytes from another seed" {
-    for method in generator miface; do
-        extra=() && [ $method = miface ] || extra=("${QUICK[@]}")
-        [ ${#extra[@]} -gt 0 ] || extra=(-m miface --steps 20)
+    for method in generator miface kkt; do
+        case $method in
+        generator) extra=("${QUICK[@]}") ;;
+        miface) extra=(-m miface --steps 20) ;;
+        kkt) extra=(--images 6 --steps 20 --restarts 2) ;;
+        esac
         invert -q "$MODEL" "${extra[@]}" -n 20 --threads 1 -o "$OUT.1"
         invert -q "$MODEL" "${extra[@]}" -n 20 --threads 3 -o "$OUT.3"
         cmp "$OUT.1" "$OUT.3"
@@ -141,10 +180,30 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
 @test "refusals" {
     refuse 2 "--eta4 is for --method generator" "$MODEL" -m miface --eta4 1
     refuse 2 "--patience is for --method miface" "$MODEL" --patience 3
-    refuse 2 "takes no steps" "$MODEL" -m rows --steps 3
-    refuse 2 "every weight is zero" "$MODEL" --preset stationary-only --eta4 0
-    refuse 2 "12 x 12" "$DATA/small-model.st"
-    refuse 2 "--every needs --checkpoint" "$MODEL" --every 3
+    refuse 2 "--steps is for --method kkt or generator or miface" "$MODEL" -m rows --steps 3
+    refuse 2 "--images N" "$DATA/colour-model.st"
+    refuse 2 "--images N" "$MODEL" --span off
+    refuse 2 "--sharpen: two numbers" "$MODEL" --sharpen 3
+    refuse 2 "every weight is zero" "$MODEL" -m generator --preset stationary-only --eta4 0
+    refuse 2 "12 x 12" "$DATA/small-model.st" -m generator
+    refuse 2 "--every needs --checkpoint" "$MODEL" -m generator --every 3
     refuse 3 "dataset" "$DATA/train.st"
     refuse 2 "no-such-device" "$MODEL" --device no-such-device "${QUICK[@]}"
+}
+
+@test "kkt: a run that was cut ends as if it had not been" {
+    long=(--images 6 --steps 400 --restarts 50)
+    invert -q "$MODEL" "${long[@]}" -o "$OUT" &
+    pid=$!
+    sleep .5
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    [ "$status" -eq 143 ]
+    [ ! -e "$OUT" ]
+    run -0 tensor verify "$OUT.checkpoint"
+    refuse 3 "checkpoint of another run: seed is 0 there and 1 here" "$MODEL" "${long[@]}" --resume "$OUT.checkpoint" --seed 1
+    invert -q "$MODEL" "${long[@]}" --resume "$OUT.checkpoint" -o "$OUT.1"
+    invert -q "$MODEL" "${long[@]}" -o "$OUT.2"
+    cmp "$OUT.1" "$OUT.2"
 }

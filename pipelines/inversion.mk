@@ -2,10 +2,12 @@
 # score, by architecture, by loss, beside baselines and a control.
 #
 #   make pipeline-inversion [SIZE=quick|full] [SEEDS=LIST] [THREADS=N] [ARCHS=LIST] [DATA=fashion|mnist|cifar10|svhn|synthetic]
-#                           [EACH=N] [EPOCHS=N] [STEPS=N] [WIDTH=N] [OUT=DIR]
+#                           [EACH=N] [EPOCHS=N] [REST=N] [STEPS=N] [DIRECT=N] [WIDTH=N] [OUT=DIR]
 #
 # quick: one seed, a narrow generator and few steps, minutes. full: five seeds, the published width, hours.
-# EACH images of every class are trained on (5), long and in full batches with coupled L2, as an attacker hopes for.
+# EACH images of every class are trained on (5), long and in full batches with coupled L2, as an attacker hopes for: EPOCHS
+# for the generator's targets, REST for the direct attack's, which takes DIRECT steps (0: invert's own) and knows how many
+# images there were, so that the defences are not spared where the weights do not tell.
 #
 # Every step is a file in OUT (results/inversion-DATA-SIZE), there whole or not at all; the rest is as in fashion.mk.
 ifneq ($(filter pipeline-inversion,$(GOALS)),)
@@ -22,6 +24,8 @@ inversion_seeds   := $(call inversion_list,$(call inversion_setting,SEEDS,$(call
 inversion_archs   := $(call inversion_list,$(call inversion_setting,ARCHS,mlp cnn vit))
 inversion_each    := $(call inversion_setting,EACH,5)
 inversion_epochs  := $(call inversion_setting,EPOCHS,$(call inversion_full,2000,300))
+inversion_rest    := $(call inversion_setting,REST,$(call inversion_full,2000,1000))
+inversion_solve   := $(call inversion_setting,DIRECT,0)
 inversion_steps   := $(call inversion_setting,STEPS,$(call inversion_full,2000,100))
 inversion_width   := $(call inversion_setting,WIDTH,$(call inversion_full,64,8))
 inversion_threads := $(call inversion_setting,THREADS,0)
@@ -33,7 +37,9 @@ inversion_few = $(if $(filter synthetic,$(inversion_data)),--count 6000)
 inversion_batch := $(shell expr $(inversion_each) \* 10)
 $(call inversion_note,data,$(VERSION) $(inversion_data) $(inversion_each))
 $(call inversion_note,train,$(inversion_epochs))
+$(call inversion_note,rest,$(inversion_rest))
 $(call inversion_note,invert,$(inversion_steps) $(inversion_width))
+$(call inversion_note,solve,$(inversion_solve) $(inversion_size))
 $(call inversion_note,report,$(inversion_archs) $(inversion_seeds))
 
 .PHONY: pipeline-inversion
@@ -68,8 +74,8 @@ endef
 
 # Trained for the direct attack: little noise outside the images' span, and a gentle way to a stationary point.
 inversion_at_rest = --arch 'homogeneous 1000 | init torch$$(comma)first:1e-3' --normalise mean-image --schedule cosine
-inversion_settled = --epochs 1000 --l2 1e-3 --settle sgd:1000
-inversion_model    = $(call inversion_step,$1/$2,$1/$3,train,$$(inversion_train) -i $$< --seed $1 $4 -o $$@)
+inversion_settled = --epochs $(inversion_rest) --l2 1e-3 --settle sgd:$(inversion_rest)
+inversion_model    = $(call inversion_step,$1/$2,$1/$3,$(or $5,train),$$(inversion_train) -i $$< --seed $1 $4 -o $$@)
 inversion_generate = $(call inversion_step,$1/$2-$3,$1/$2,invert,$$(inversion_make) --seed $1 --preset $3 $$< -o $$@)
 
 # Weights of our own beside the published ones, which take the classes out of the images in a few hundred steps; found on the
@@ -91,21 +97,21 @@ $(call inversion_model,$1,other-images,others,--arch mlp $$(inversion_long))
 $(call inversion_step,$1/other-images-scaled,$1/other-images,invert,$$(inversion_make) --seed $1 $(inversion_scaled) $$< -o $$@)
 endef
 
-# Other trainings of one network, each met by the same attack: the direct one, where invert has it.
-inversion_direct   := $(shell grep -l '"kkt"' tools/invert.c)
+# Other trainings of one network, each met by the direct attack. Ten times the images cost it a hundred times the work, so
+# there it seeks fewer.
 inversion_defences := adam sgd large-start early more-data
-inversion_target    = $(if $(inversion_direct),$(inversion_at_rest),--arch mlp)
-inversion_attack    = $(call inversion_step,$1/$2-attack,$1/$2,invert,\
-    $(if $(inversion_direct),$$(BIN)/invert -q --threads $(inversion_threads) -m kkt,$$(inversion_make) $(inversion_scaled)) --seed $1 $$< -o $$@)
+inversion_attack    = $(call inversion_step,$1/$2-attack,$1/$2,solve,$$(BIN)/invert -q --threads $(inversion_threads) -m kkt --seed $1 --images $3 --steps $(inversion_solve) $4 $$< -o $$@)
+inversion_target    = $(call inversion_model,$1,$2,$3,$(inversion_at_rest) $4,rest)
 define inversion_defended
-$(call inversion_model,$1,target,members,$(inversion_target) $(if $(inversion_direct),$$(inversion_settled),$$(inversion_long)))
-$(call inversion_model,$1,others-target,others,$(inversion_target) $(if $(inversion_direct),$$(inversion_settled),$$(inversion_long)))
-$(call inversion_model,$1,adam,members,$(inversion_target) --epochs $(if $(inversion_direct),2000,$(inversion_epochs)))
-$(call inversion_model,$1,sgd,members,$(inversion_target) --epochs $(if $(inversion_direct),2000,$(inversion_epochs)) --optimiser sgd --lr .05)
-$(call inversion_model,$1,large-start,members,$(subst 1e-3,.1,$(subst mlp,'mlp | init normal:.1',$(inversion_target))) $(if $(inversion_direct),$$(inversion_settled),$$(inversion_long)))
-$(call inversion_model,$1,early,members,$(inversion_target) --epochs 10 --l2 1e-3)
-$(call inversion_model,$1,more-data,many,$(inversion_target) $(if $(inversion_direct),$$(inversion_settled),$$(inversion_long)))
-$(foreach defence,target others-target $(inversion_defences),$(call inversion_attack,$1,$(defence)))
+$(call inversion_target,$1,target,members,$(inversion_settled))
+$(call inversion_target,$1,others-target,others,$(inversion_settled))
+$(call inversion_target,$1,adam,members,--epochs $(inversion_rest))
+$(call inversion_target,$1,sgd,members,--epochs $(inversion_rest) --optimiser sgd --lr .05)
+$(call inversion_model,$1,large-start,members,$(subst first:1e-3,first:.1,$(inversion_at_rest)) $(inversion_settled),rest)
+$(call inversion_target,$1,early,members,--epochs 10 --l2 1e-3)
+$(call inversion_target,$1,more-data,many,$(inversion_settled))
+$(foreach defence,target others-target $(filter-out more-data,$(inversion_defences)),$(call inversion_attack,$1,$(defence),$(inversion_batch),$(call inversion_full,,--restarts 1)))
+$(call inversion_attack,$1,more-data,$(shell expr $(inversion_batch) \* 10),--restarts 1 --candidates $(shell expr $(inversion_batch) \* $(call inversion_full,40,4)))
 endef
 
 # Seed, name, the attack in the first row, NAME=FILE of the rows beside it.
@@ -128,7 +134,7 @@ inversion_tables := $(inversion_archs) $(if $(filter mlp,$(inversion_archs)),def
 $(foreach t,$(inversion_tables),$(call inversion_step,pooled-$t,$(foreach s,$(inversion_seeds),$s/score-$t),report,$$(BIN)/ssim --pool $$(filter %.st,$$^) -o $$@ 2> $(inversion)/pooled-$t.txt))
 
 $(inversion)/report.txt: $(inversion_tables:%=$(inversion)/pooled-%.st)
-	@for t in $(inversion_tables); do echo "$$t: the attack ($$(case $$t in defences) echo $(if $(inversion_direct),direct,generator) ;; *) echo generator with every loss ;; esac)) in the first row, others beside it"; grep -v wall $(inversion)/pooled-$$t.txt; done > $@.new && mv $@.new $@
+	@for t in $(inversion_tables); do echo "$$t: the attack ($$(case $$t in defences) echo direct ;; *) echo generator with every loss ;; esac)) in the first row, others beside it"; grep -v wall $(inversion)/pooled-$$t.txt; done > $@.new && mv $@.new $@
 $(inversion)/report/summary.json: $(foreach s,$(inversion_seeds),$(inversion_archs:%=$(inversion)/$s/%.st) $(inversion_tables:%=$(inversion)/$s/score-%.st)) | all
 	$(BIN)/report -q $^ -o $(@D) > /dev/null
 	@touch $@

@@ -1,6 +1,6 @@
 # make pipeline-inversion, tiny and on drawings: every step leaves its file, what runs again, what the table names.
 
-run_pipeline() { make --no-print-directory pipeline-inversion DATA=synthetic EACH=2 STEPS=2 EPOCHS=2 WIDTH=2 ARCHS=mlp,vit THREADS=1 OUT="$OUT" "$@"; }
+run_pipeline() { make --no-print-directory pipeline-inversion DATA=synthetic EACH=2 STEPS=2 EPOCHS=2 REST=20 DIRECT=20 WIDTH=2 ARCHS=mlp,vit THREADS=1 OUT="$OUT" "$@"; }
 
 setup_file() {
     export OUT="$BATS_FILE_TMPDIR/out"

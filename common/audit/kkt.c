@@ -60,10 +60,11 @@ static struct node *images(struct kkt *k) {
 static struct node *residual(struct kkt *k, struct node *lambda, double squares) {
     struct kkt_engine *w = k->engine;
     struct graph *g = w->g;
-    int count = net_of(k)->arch->count;
-    struct node **d = arena_take(&w->arena, (size_t)(count + 1) * sizeof(struct node *)), *sum = NULL;
-    grad_of(g, w->nodes.logits, lambda, w->nodes.arch.param, count, d);
-    for (int i = 0; i < count; i++) {
+    const struct arch *a = net_of(k)->arch;
+    struct node **d = arena_take(&w->arena, (size_t)(a->count + 1) * sizeof(struct node *)), *sum = NULL;
+    grad_of(g, w->nodes.logits, lambda, w->nodes.arch.param, a->count, d);
+    for (int i = 0; i < a->count; i++) {
+        if (a->param[i].fixed) continue;
         struct node *part = graph_sum_all(g, graph_square(g, graph_sub(g, w->nodes.arch.param[i], d[i])));
         sum = sum ? graph_add(g, sum, part) : part;
     }
@@ -92,10 +93,10 @@ static void build(struct kkt *k, double squares) {
     w->plan = plan_new(g, (struct node *const[]){w->residual, w->dx, w->dl}, 3);
 }
 
-// How many layers a weight's scale passes through: the degree of a homogeneous network.
+// How many trained layers the scale of the weights passes through: the degree of a homogeneous network in them.
 static int degree(const struct arch *a) {
     int k = 0;
-    for (int i = 0; i < a->count; i++) k += a->param[i].shape.rank > 1;
+    for (int i = 0; i < a->count; i++) k += a->param[i].shape.rank > 1 && !a->param[i].fixed;
     return k ? k : 1;
 }
 
@@ -112,9 +113,12 @@ struct kkt *kkt_open(const struct model *m, const struct reduced *in, const stru
     k->columns = in ? in->columns : shape_count(&m->arch->input);
     const struct model *net = net_of(k);
     double squares = 0;
-    for (int64_t i = 0; i < net->arch->size; i++) squares += (double)net->theta[i] * net->theta[i];
+    for (int i = 0; i < net->arch->count; i++) {
+        const struct arch_tensor *t = &net->arch->param[i];
+        for (int64_t j = 0; j < t->count && !t->fixed; j++) squares += (double)net->theta[t->offset + j] * net->theta[t->offset + j];
+    }
     if (!(squares > 0)) {
-        error_set(e, EXIT_INPUT, "the weights are all zero");
+        error_set(e, EXIT_INPUT, "the trained weights are all zero");
         kkt_free(k);
         return NULL;
     }

@@ -15,10 +15,12 @@ extern void dgesdd_(const char *job, const int *m, const int *n, double *a, cons
                     const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
 extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb, int *info);
 
-enum { FIT_STEPS = 10, ROUNDS = 3 };
+enum { FIT_STEPS = 10, ROUNDS = 3, TURNS = 4 };
 static const double CLEAR = .12;      // pre-activations beyond so many of their root mean square have a sign to be believed
 static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equation
-static const double INSIDE = .9, ACTIVE = .15, KINK = .025, SAME = .98;
+static const double ON_KINK = .05, SETTLED = .02;  // slopes inside (0, 1), and those that are 0 or 1
+static const double NONE = .005;      // of their root mean square: pre-activations too small to have a sign
+static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, SAME = .98;
 enum { KINKS = 5 };
 
 struct work {  // of one worker
@@ -118,6 +120,13 @@ static double median(double *x, int64_t n) {
     return x[n / 2];
 }
 
+static void pre_activations(const struct certifying *t, const double *x, double *a) {
+    for (int64_t j = 0; j < t->c->neurons; j++) {
+        a[j] = 0;
+        for (int64_t l = 0; l < t->c->columns; l++) a[j] += (double)t->b[j * t->c->columns + l] * x[l];
+    }
+}
+
 // a: the candidate's pre-activations.
 static void judge(struct certificate *c, int64_t i, const double *u, const double *a, double *sorted) {
     const double *s = c->slope + i * c->neurons;
@@ -137,15 +146,12 @@ static void judge(struct certificate *c, int64_t i, const double *u, const doubl
     c->active[i] = (double)active / (double)c->neurons;
     c->kink[i] = kinks >= KINKS ? median(sorted, kinks) / sqrt(squares / (double)c->neurons) : INFINITY;
     c->found[i] = c->inside[i] >= INSIDE && c->active[i] > ACTIVE;
-    c->certified[i] = c->found[i] && c->kink[i] < KINK;
 }
 
-static void certify(void *data, long job, int worker) {
-    struct certifying *t = data;
+// The row of the image near x, and what it tells of x; false where the fit fails.
+static bool fit_row(const struct certifying *t, struct work *w, int64_t job, const double *x) {
     struct certificate *c = t->c;
-    struct work *w = &t->work[worker];
     int64_t n = c->columns, neurons = c->neurons;
-    const float *x = t->candidate + job * n;
     double *unit = memory_zero((size_t)(n + c->classes + 2 * neurons) * sizeof *unit), *u = unit + n + c->classes, *a = u + neurons;
     double *d = c->row + job * neurons, *s = c->slope + job * neurons, *y = c->dual + job * n;
     signed char *choice = memory_take((size_t)neurons);
@@ -153,12 +159,8 @@ static void certify(void *data, long job, int worker) {
         for (int64_t l = 0; l < n; l++) unit[k] += t->u[k * n + l] * x[l];
         unit[k] /= t->s[k];
     }
-    double squares = 0;
-    for (int64_t j = 0; j < neurons; j++) {
-        for (int64_t l = 0; l < n; l++) a[j] += (double)t->b[j * n + l] * x[l];
-        squares += a[j] * a[j];
-    }
-    double clear = CLEAR * sqrt(squares / (double)neurons);
+    pre_activations(t, x, a);
+    double clear = CLEAR * cblas_dnrm2((int)neurons, a, 1) / sqrt((double)neurons);
     for (int64_t j = 0; j < neurons; j++) choice[j] = a[j] > clear ? 1 : a[j] < -clear ? 0 : -1;
     bool fine = true;
     for (int round = 0; round <= ROUNDS && fine; round++) {
@@ -184,6 +186,66 @@ static void certify(void *data, long job, int worker) {
     }
     free(choice);
     free(unit);
+    return fine;
+}
+
+// ---- the image itself
+
+// The image that a row's kinks pin down: c . B_j = 0 for every neuron j with a slope inside (0, 1), the last number of c known.
+// In whitened numbers p = S U^T c the equations are rows of V. False where there are too few of them.
+static bool solve_kinks(const struct certifying *t, struct work *w, int64_t job, double *solved) {
+    const struct certificate *c = t->c;
+    int64_t n = c->columns, rows = 0;
+    const double *s = c->slope + job * c->neurons;
+    for (int64_t j = 0; j < c->neurons; j++)
+        if (s[j] > ON_KINK && s[j] < 1 - ON_KINK) memcpy(w->f + rows++ * n, t->v + j * n, (size_t)n * sizeof(double));
+    if (rows < n + n / 8 || !(c->in->last > 0)) return false;
+    double *unit = memory_take((size_t)n * sizeof *unit);
+    for (int64_t k = 0; k < n; k++) unit[k] = t->u[k * n + n - 1] / t->s[k] / c->in->last;
+    bool fine = fit_l1(w, rows, n, unit);
+    free(unit);
+    for (int64_t l = 0; l < n; l++) {
+        solved[l] = 0;
+        for (int64_t k = 0; k < n && fine; k++) solved[l] += t->u[k * n + l] * w->z[k] / t->s[k];
+    }
+    return fine;
+}
+
+// The share of neurons off their kinks whose pre-activation has the sign that their slope asks for.
+static double signs_right(const struct certifying *t, int64_t job, const double *x, double *a) {
+    const struct certificate *c = t->c;
+    const double *s = c->slope + job * c->neurons;
+    int64_t right = 0, count = 0;
+    pre_activations(t, x, a);
+    double none = NONE * cblas_dnrm2((int)c->neurons, a, 1) / sqrt((double)c->neurons);
+    for (int64_t j = 0; j < c->neurons; j++) {
+        bool on = fabs(s[j] - 1) < SETTLED, off = fabs(s[j]) < SETTLED;
+        count += on || off;
+        right += (on && a[j] > -none) || (off && a[j] < none);
+    }
+    return count ? (double)right / (double)count : 0;
+}
+
+// From the candidate to the row of an image near it, from the row to that image, and again, as long as more signs come right.
+static void certify(void *data, long job, int worker) {
+    struct certifying *t = data;
+    struct certificate *c = t->c;
+    struct work *w = &t->work[worker];
+    int64_t n = c->columns;
+    double *x = c->solved + job * n, *next = memory_take((size_t)(n + c->neurons) * sizeof *next), *a = next + n;
+    for (int64_t l = 0; l < n; l++) x[l] = t->candidate[job * n + l];
+    bool fine = fit_row(t, w, job, x);
+    c->signs[job] = fine && c->found[job] ? signs_right(t, job, x, a) : 0;
+    for (int turn = 0; turn < TURNS && fine && c->found[job] && c->signs[job] < 1; turn++) {
+        if (!solve_kinks(t, w, job, next)) break;
+        double signs = signs_right(t, job, next, a);
+        if (!(signs > c->signs[job])) break;
+        c->signs[job] = signs;
+        memcpy(x, next, (size_t)n * sizeof *x);
+        if (turn + 1 < TURNS && signs < 1) fine = fit_row(t, w, job, x);
+    }
+    c->certified[job] = fine && c->found[job] && c->signs[job] >= SIGNS;
+    free(next);
 }
 
 // ---- all of them
@@ -206,13 +268,17 @@ static bool decompose(struct certifying *t, struct error *e) {
     return true;
 }
 
+static bool better(const struct certificate *c, int64_t i, int64_t j) {
+    return c->signs[i] > c->signs[j] || (c->signs[i] == c->signs[j] && c->kink[i] < c->kink[j]);
+}
+
 // Rows within SAME of a better one are the same member's.
 static void group(struct certificate *c) {
     for (int64_t i = 0; i < c->count; i++) c->same[i] = -1;
     for (;;) {
         int64_t best = -1;
         for (int64_t i = 0; i < c->count; i++)
-            if (c->found[i] && c->same[i] < 0 && (best < 0 || c->kink[i] < c->kink[best])) best = i;
+            if (c->found[i] && c->same[i] < 0 && (best < 0 || better(c, i, best))) best = i;
         if (best < 0) return;
         c->distinct++;
         for (int64_t i = 0; i < c->count; i++) {
@@ -237,6 +303,8 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
     c->inside = memory_zero(rows * sizeof(double));
     c->active = memory_zero(rows * sizeof(double));
     c->kink = memory_zero(rows * sizeof(double));
+    c->signs = memory_zero(rows * sizeof(double));
+    c->solved = memory_zero(rows * n * sizeof(double));
     c->found = memory_zero(rows + 1);
     c->certified = memory_zero(rows + 1);
     c->same = memory_zero(rows * sizeof *c->same);
@@ -273,6 +341,6 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
 
 void certificate_free(struct certificate *c) {
     if (!c) return;
-    void *own[] = {c->dual, c->row, c->lambda, c->slope, c->inside, c->active, c->kink, c->found, c->certified, c->same, c};
+    void *own[] = {c->dual, c->row, c->lambda, c->slope, c->inside, c->active, c->kink, c->signs, c->solved, c->found, c->certified, c->same, c};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) free(own[i]);
 }

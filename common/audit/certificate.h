@@ -10,9 +10,12 @@
 // some hundreds of linear equations in n + classes unknowns. Which of the two holds is read off the candidate's own signs, an L1
 // fit (iteratively re-weighted least squares) forgives those that are wrong, and s = y . B_j / u_j then chooses the
 // equations anew. Near a training image nearly every s lies in [0, 1]; elsewhere the equations have no solution and s lies
-// anywhere. That finds the row d of an image near the candidate. Whether the candidate is that image is told by the neurons
-// with s inside (0, 1): they are on their kink, so their pre-activation c . B_j must vanish, some hundred equations that the
-// fit did not use.
+// anywhere. That finds the row d of an image near the candidate.
+//
+// The row tells the image itself: neurons with s inside (0, 1) are on their kink, so their pre-activations c . B_j vanish, often
+// more equations than c has unknowns, and an L1 fit solves them. Whether the solution, or the candidate where the kinks are too
+// few, is a training image is told by equations that neither fit used: every neuron with s = 1 must have a positive
+// pre-activation there and every one with s = 0 a negative one.
 //
 // A struct certificate owns its arrays and borrows the reduced network.
 #ifndef ASSAY_AUDIT_CERTIFICATE_H
@@ -32,10 +35,13 @@ struct certificate {
     // Judged by neurons with a large |u|, all but a fifth of them. [count]
     double *inside;            // share with s within [-.1, 1.1]
     double *active;            // those with s within .1 of 1, as a share of all neurons
-    double *kink;              // median |c . B_j| where s is within [.2, .8], over the root mean square of all; INFINITY for under 5
+    double *kink;              // median |c . B_j| where s is within [.2, .8] at the candidate of the last fit, over the root mean square
+                               // of all; INFINITY for under 5
     unsigned char *found;      // inside >= .9 and active > .15: the row of a training image, near or not so near
-    unsigned char *certified;  // found, and kink < .025: the candidate is that image
-    int64_t *same;             // of those found: the one with the same row and the least kink; itself for that one; -1
+    double *signs;             // share of the neurons with s within .02 of 0 or 1 whose pre-activation at `solved` has the right sign
+    unsigned char *certified;  // found, and at least .999 of the signs right: `solved` is that image
+    double *solved;            // [count][columns]: the image that the kinks pin down where its signs are better, else the candidate
+    int64_t *same;             // of those found: the one with the same row and the most signs right; itself for that one; -1
     int64_t distinct;          // rows that are not the same
 };
 

@@ -58,10 +58,19 @@ void direct_free(struct direct *d) {
 
 // ---- ranking
 
+// Images as the certificate leaves them.
+static void take_solved(const struct direct *d, struct candidates *c) {
+    size_t numbers = (size_t)(c->count * d->reduced->columns);
+    float *x = memory_take((numbers + 1) * sizeof *x);
+    for (size_t i = 0; i < numbers; i++) x[i] = (float)d->certificate->solved[i];
+    reduced_images(d->reduced, x, c->count, c->x);
+    free(x);
+}
+
 static void rank_by_certificate(struct direct *d, struct candidates *c) {
     const struct certificate *t = d->certificate;
     for (int64_t i = 0; i < c->count; i++) {
-        double fit = isfinite(t->kink[i]) ? t->inside[i] / (1 + t->kink[i] * t->kink[i] / (.025 * .025)) : 0;
+        double fit = t->inside[i] * t->signs[i];
         c->confidence[i] = (float)fit;
         c->certified[i] = t->certified[i];
         c->score[i] = t->same[i] == i ? 1 + fit : fit;
@@ -119,6 +128,7 @@ struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct
             candidates_free(c);
             return NULL;
         }
+        take_solved(d, c);
         rank_by_certificate(d, c);
     } else if (k->o.restarts > 1) rank_by_agreement(d, c);
     else rank_by_multiplier(d, c);

@@ -72,9 +72,11 @@ $(call inversion_step,$1/rest,$1/members,data,$$(BIN)/fetch -q $(inversion_data)
 $(call inversion_step,$1/many,$1/members $1/rest,data,$$(BIN)/tensor join -q $$(filter %.st,$$^) -o $$@)
 endef
 
-# Trained for the direct attack: little noise outside the images' span, and a gentle way to a stationary point.
-inversion_at_rest = --arch 'homogeneous 1000 | init torch$$(comma)first:1e-3' --normalise mean-image --schedule cosine
-inversion_settled = --epochs $(inversion_rest) --l2 1e-3 --settle sgd:$(inversion_rest)
+# Trained for the direct attack: little noise outside the images' span, a last layer that stays as it was drawn (see
+# `make reconstruct` below), a long way to a stationary point; and the same with a last layer that is trained.
+inversion_at_rest = --arch 'flatten | linear 1000 | relu | linear 10 nobias fixed | init he$$(comma)first:1e-3' --normalise mean-image --schedule cosine
+inversion_settled = --epochs $(inversion_rest) --l2 1e-3 --settle lbfgs:$(inversion_rest)
+inversion_trained = --arch 'homogeneous 1000 | init torch$$(comma)first:1e-3' --normalise mean-image --schedule cosine --epochs $(inversion_rest) --l2 1e-3 --settle sgd:$(inversion_rest)
 inversion_model    = $(call inversion_step,$1/$2,$1/$3,$(or $5,train),$$(inversion_train) -i $$< --seed $1 $4 -o $$@)
 inversion_generate = $(call inversion_step,$1/$2-$3,$1/$2,invert,$$(inversion_make) --seed $1 --preset $3 $$< -o $$@)
 
@@ -99,12 +101,13 @@ endef
 
 # Other trainings of one network, each met by the direct attack. Ten times the images cost it a hundred times the work, so
 # there it seeks fewer.
-inversion_defences := adam sgd large-start early more-data
+inversion_defences := trained-last adam sgd large-start early more-data
 inversion_attack    = $(call inversion_step,$1/$2-attack,$1/$2,solve,$$(BIN)/invert -q --threads $(inversion_threads) -m kkt --seed $1 --images $3 --steps $(inversion_solve) $4 $$< -o $$@)
 inversion_target    = $(call inversion_model,$1,$2,$3,$(inversion_at_rest) $4,rest)
 define inversion_defended
 $(call inversion_target,$1,target,members,$(inversion_settled))
 $(call inversion_target,$1,others-target,others,$(inversion_settled))
+$(call inversion_model,$1,trained-last,members,$(inversion_trained),rest)
 $(call inversion_target,$1,adam,members,--epochs $(inversion_rest))
 $(call inversion_target,$1,sgd,members,--epochs $(inversion_rest) --optimiser sgd --lr .05)
 $(call inversion_model,$1,large-start,members,$(subst first:1e-3,first:.1,$(inversion_at_rest)) $(inversion_settled),rest)
@@ -142,20 +145,27 @@ $(inversion)/report/summary.json: $(foreach s,$(inversion_seeds),$(inversion_arc
 endif
 
 # The direct attack in one step, on any small set of images: `trainclf` by gradient descent from random weights, what
-# `tensor release` leaves of the file, and `invert` on that alone.
+# `tensor release` leaves of the file, and `invert` on that alone. The last layer stays as it was drawn (Hoffer, Hubara &
+# Soudry 2018): where it is trained too, neurons that are active for the same images become one another on the way to a
+# stationary point, and what they told of the images is lost.
 #
-#   make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE] [THREADS=N]
+#   make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE] [THREADS=N] [NEURONS=N] [NORMALISE=WORD]
+#
+# NEURONS: of the hidden layer, 1000; twenty for each image serve well. NORMALISE: mean-image, which gives the mean image away,
+# or scalar.
 ifneq ($(filter reconstruct,$(GOALS)),)
 reconstruct_setting = $(if $(filter command%,$(origin $1)),$($1),$2)
 ifeq ($(and $(call reconstruct_setting,MEMBERS),$(call reconstruct_setting,OUT)),)
 $(error make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE])
 endif
+reconstruct_arch = flatten | linear $(call reconstruct_setting,NEURONS,1000) | relu | linear 10 nobias fixed | init he,first:1e-3
+reconstruct_all  = --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0)
 .PHONY: reconstruct
 reconstruct: all
 	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
-	$(BIN)/trainclf -i $(MEMBERS) --arch 'homogeneous 1000 | init torch,first:1e-3' --normalise mean-image --l2 1e-3 --batch 65536 \
-	    --schedule cosine --epochs 1000 --settle sgd:1000 --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0) -o "$$place/trained.st"; \
+	$(BIN)/trainclf -i $(MEMBERS) $(if $(call reconstruct_setting,TEST),--test $(TEST)) --arch '$(reconstruct_arch)' --normalise $(call reconstruct_setting,NORMALISE,mean-image) \
+	    --l2 1e-3 --batch 65536 --schedule cosine --epochs 300 --settle lbfgs:1000 --stationarity $(reconstruct_all) -o "$$place/trained.st"; \
 	$(BIN)/tensor release "$$place/trained.st" -o "$$place/model.st"; \
-	$(BIN)/invert "$$place/model.st" --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0) -o $(OUT); \
+	$(BIN)/invert "$$place/model.st" $(reconstruct_all) -o $(OUT); \
 	$(if $(call reconstruct_setting,MODEL),cp "$$place/model.st" $(MODEL))
 endif

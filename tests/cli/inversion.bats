@@ -14,7 +14,7 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
         tensor verify "$OUT/1/$file.st"
     done
     [ -s "$OUT/1/wall-mlp.png" ] && [ -s "$OUT/report/summary.json" ]
-    for row in stationary-only no-stationary scaled miface rows other-images noise classes adam sgd large-start early more-data; do
+    for row in stationary-only no-stationary scaled miface rows other-images noise classes trained-last adam sgd large-start early more-data; do
         grep -qE "^ssim: $row AUC +[0-9.]+ \(" "$OUT/report.txt"
     done
     tail -1 "$BATS_FILE_TMPDIR/first" | grep -q AUC

@@ -41,6 +41,11 @@ static bool is_linear(const struct vec_op *op, double *a, double *b) {
 // Factors are multiplied only where that can neither overflow nor vanish.
 static bool fits(double a) { return fabs(a) > 1e-18 && fabs(a) < 1e18; }
 
+// Whether a stays a factor of v when it is multiplied in: a (x - b) has to be 0 where x is b, not what rounding leaves.
+static bool exact(double a, struct view v) {
+    return v.b == 0 || ((double)(float)a * (float)v.a == (float)(a * v.a) && (double)(float)a * (float)v.b == (float)(a * v.b));
+}
+
 static int fresh(struct fuse *f, enum vec_kind kind) {
     f->kind[f->registers] = (unsigned char)kind;
     return f->registers++;
@@ -107,6 +112,7 @@ static struct vec_op take_back(struct fuse *f, int at) {
 }
 
 static void fuse_linear(struct fuse *f, const struct vec_op *op, double a, double b) {
+    if (!exact(a, f->view[op->x])) plain(f, op->x);
     struct view v = f->view[op->x];
     if (!fits(a) || !fits(a * v.a)) {
         v = (struct view){plain(f, op->x), 1, 0, -1};
@@ -135,7 +141,7 @@ static void fuse_function(struct fuse *f, const struct vec_op *op) {
     double a, b, c = 1, d = 0;
     while (single(f, out)) {
         const struct vec_op *next = &f->from[f->reader[out]];
-        if (!is_linear(next, &a, &b) || !fits(a) || !fits(c * a)) break;
+        if (!is_linear(next, &a, &b) || !fits(a) || !fits(c * a) || !exact(a, (struct view){.a = c, .b = d})) break;
         c *= a;
         d = a * d + b;
         f->gone[f->reader[out]] = true;

@@ -235,7 +235,7 @@ static void truth_is_found(void **state) {
     struct point p = stationary_point(pool);
     struct kkt_options o = kkt_defaults(true);
     o.candidates = IMAGES;
-    o.restarts = 4;
+    o.restarts = 24;  // which of them find the last image changes with every rounding: 16 do on every instruction set
     o.steps = 3000;
     o.lr = NAN;
     o.start = NAN;

@@ -352,6 +352,31 @@ static void test_what_fuses(void **unused) {
         }
 }
 
+// a (x - b) is 0 where x is b, and a (sqrt x - b) where the root is: rounding of a b must leave nothing there, of which a
+// step would make 1 and a root NaN.
+static void test_zeros_stay_after_fusing(void **unused) {
+    (void)unused;
+    for (int round = 0; round < 400; round++) {
+        const float b = (float)(1 + below(4095)) / 4096, a = round % 2 ? real(.01f, 2) : real(-2, -.01f);  // b^2 is exact
+        const enum vec_code last[] = {VEC_STEP, VEC_SQRT, VEC_RELU, VEC_COPY};
+        const bool root = round % 4 > 1;
+        struct trial t;
+        trial_begin(&t, 1 + below(3), 1 + below(9), 1 + below(40));
+        int x = add_load(&t, VEC_FULL, false);
+        for (size_t j = 0; j < t.size[0]; j++) t.in[0].at[j] = root ? b * b : b;
+        if (root) x = add_op(&t, VEC_SQRT, x, -1, 0);
+        x = add_op(&t, VEC_SCALE, add_op(&t, VEC_SHIFT, x, -1, -b), -1, a);
+        add_store(&t, add_op(&t, last[below(4)], x, -1, 0), VEC_STORE);
+        vec_fuse(&t.p, FUSED);
+        vec_prepare(&t.p);
+        place_stores(&t, false);
+        run_in_guarded_scratch(&t);
+        const float got = t.out[0].at[0];
+        if (!(got == 0)) fail_msg("%s: %g (x - %g) is %g where it is 0", isa_name(), (double)a, (double)b, (double)got);
+        trial_end(&t);
+    }
+}
+
 static void test_every_op_on_every_kind(void **unused) {
     (void)unused;
     for (int code = VEC_ADD; code <= VEC_ROW_SCATTER; code++)
@@ -709,7 +734,8 @@ static void test_long_sums_are_accurate(void **unused) {
 
 static int run_all(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_fuses), cmocka_unit_test(test_every_op_on_every_kind), cmocka_unit_test(test_random_programs),
+        cmocka_unit_test(test_what_fuses), cmocka_unit_test(test_zeros_stay_after_fusing),
+        cmocka_unit_test(test_every_op_on_every_kind), cmocka_unit_test(test_random_programs),
         cmocka_unit_test(test_wide_rows),              cmocka_unit_test(test_tall_sums),
         cmocka_unit_test(test_no_examples),            cmocka_unit_test(test_accuracy),
         cmocka_unit_test(test_special_values),         cmocka_unit_test(test_nan_and_ties_in_rows),

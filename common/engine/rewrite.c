@@ -10,7 +10,8 @@
 #include "../base/error.h"
 #include "planner.h"
 
-static bool factor_fits(double a) { return fabs(a) > 1e-12 && fabs(a) < 1e12; }
+// Of moderate size, so that moving it hardly brings a value nearer to the ends of the floats.
+static bool factor_fits(double a) { return fabs(a) > 1e-4 && fabs(a) < 1e4; }
 static bool is_each(const struct node *n) { return n->op == OP_EACH; }
 
 // A product whose sum over the examples has an instruction of its own, also through views of it.
@@ -45,7 +46,7 @@ static bool is_scale(const struct node *n, struct node **x, double *a) {
 }
 
 // Scales move from the inputs of products and sums to their results, where they meet others and end in one number;
-// so what calculus makes of f(a x) is computed from x. Only where no factor leaves the range of floats.
+// so what calculus makes of f(a x) is computed from x. Large and small factors, by which somebody may guard a square, stay.
 static struct node *lift_scale(struct graph *g, struct node *n) {
     struct node *x, *y;
     double a, b;

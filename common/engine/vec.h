@@ -81,7 +81,8 @@ struct vec_program {
 };
 
 // Fewer ops for the same result but for rounding: scales and shifts go into what they stand beside, a product
-// into the sum behind it. `room`: ops that fit p->op. Before vec_prepare.
+// into the sum behind it, so that two equal products cancel to rounding only; and a closed gate hides a NaN. `room`: ops
+// that fit p->op. Before vec_prepare.
 void vec_fuse(struct vec_program *p, int room);
 
 // Infers the kind of every register and shares scratch between registers. Call once. vec_release frees it.

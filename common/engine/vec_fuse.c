@@ -39,7 +39,7 @@ static bool is_linear(const struct vec_op *op, double *a, double *b) {
 }
 
 // Factors are multiplied only where that can neither overflow nor vanish.
-static bool fits(double a) { return fabs(a) > 1e-18 && fabs(a) < 1e18; }
+static bool fits(double a) { return fabs(a) > 1e-5 && fabs(a) < 1e5; }
 
 // Whether a stays a factor of v when it is multiplied in: a (x - b) has to be 0 where x is b, not what rounding leaves.
 static bool exact(double a, struct view v) {

@@ -276,4 +276,4 @@ packages:
 
 include $(wildcard pipelines/*.mk)
 -include $(patsubst %.o,%.d,$(OBJECTS) $(TOOLS:%=$(BUILD)/tools/%.o) $(UNIT:%=$(BUILD)/tests/unit/%.o) \
-           $(BENCH:%=$(BUILD)/tests/bench/%.o) $(FUZZ:%=$(BUILD)/tests/fuzz/%.o) $(BUILD)/tests/fuzz/replay.o)
+           $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/bench/*.c)) $(FUZZ:%=$(BUILD)/tests/fuzz/%.o) $(BUILD)/tests/fuzz/replay.o)

@@ -118,8 +118,8 @@ $(call inversion_attack,$1,more-data,$(shell expr $(inversion_batch) \* 10),--re
 endef
 
 # Seed, name, the attack in the first row, NAME=FILE of the rows beside it.
-inversion_scored = $(call inversion_step,$1/score-$2,$1/$3 $1/members $1/control $(foreach b,$4,$1/$(lastword $(subst =, ,$b))),report,\
-    $$(inversion_score) $$< --truth $(inversion)/$1/members.st --control $(inversion)/$1/control.st --seed $1 --png $(inversion)/$1/wall-$2.png \
+inversion_scored = $(call inversion_step,$1/score-$2,$1/$3 all $1/members $1/control $(foreach b,$4,$1/$(lastword $(subst =, ,$b))),report,\
+    $$(inversion_score) $$< --among $(inversion)/all.st --truth $(inversion)/$1/members.st --control $(inversion)/$1/control.st --seed $1 --png $(inversion)/$1/wall-$2.png \
         $(if $4,--beside $(call inversion_word,$(foreach b,$4,$(firstword $(subst =, ,$b))=$(inversion)/$1/$(lastword $(subst =, ,$b)).st))) -o $$@)
 inversion_rows = stationary-only=$1-stationary-only no-stationary=$1-no-stationary scaled=$1-scaled miface=$1-miface $(if $(filter mlp,$1),rows=mlp-rows other-images=other-images-scaled)
 
@@ -130,6 +130,8 @@ $(if $(filter mlp,$(inversion_archs)),$(call inversion_beside,$1)$(call inversio
 $(foreach arch,$(inversion_archs),$(call inversion_scored,$1,$(arch),$(arch)-all,$(call inversion_rows,$(arch))))
 $(if $(filter mlp,$(inversion_archs)),$(call inversion_scored,$1,defences,target-attack,$(foreach d,$(inversion_defences),$d=$d-attack) other-images=others-target-attack))
 endef
+# A mark of the certificate is right only where its image is nearer to the member than to any other of the whole set.
+$(call inversion_step,all,,data,$$(BIN)/fetch -q $(inversion_data) $(inversion_few) -o $$@)
 $(foreach seed,$(inversion_seeds),$(call inversion_seed,$(seed)))
 
 # All seeds together, one table an architecture: the first row is the preset all.
@@ -149,23 +151,23 @@ endif
 # Soudry 2018): where it is trained too, neurons that are active for the same images become one another on the way to a
 # stationary point, and what they told of the images is lost.
 #
-#   make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE] [THREADS=N] [NEURONS=N] [NORMALISE=WORD]
+#   make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE] [THREADS=N] [NEURONS=N] [CLASSES=N] [NORMALISE=WORD] [TEST=FILE]
 #
 # NEURONS: of the hidden layer, 1000; twenty for each image serve well. NORMALISE: mean-image, which gives the mean image away,
-# or scalar.
+# or scalar. TEST: images to print the accuracy on.
 ifneq ($(filter reconstruct,$(GOALS)),)
 reconstruct_setting = $(if $(filter command%,$(origin $1)),$($1),$2)
 ifeq ($(and $(call reconstruct_setting,MEMBERS),$(call reconstruct_setting,OUT)),)
 $(error make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE])
 endif
-reconstruct_arch = flatten | linear $(call reconstruct_setting,NEURONS,1000) | relu | linear 10 nobias fixed | init he,first:1e-3
+reconstruct_arch = flatten | linear $(call reconstruct_setting,NEURONS,1000) | relu | linear $(call reconstruct_setting,CLASSES,10) nobias fixed | init he,first:1e-3
 reconstruct_all  = --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0)
 .PHONY: reconstruct
 reconstruct: all
-	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; \
-	$(BIN)/trainclf -i $(MEMBERS) $(if $(call reconstruct_setting,TEST),--test $(TEST)) --arch '$(reconstruct_arch)' --normalise $(call reconstruct_setting,NORMALISE,mean-image) \
+	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; trap 'exit 130' INT TERM; \
+	$(BIN)/trainclf -i '$(MEMBERS)' $(if $(call reconstruct_setting,TEST),--test '$(TEST)') --arch '$(reconstruct_arch)' --normalise $(call reconstruct_setting,NORMALISE,mean-image) \
 	    --l2 1e-3 --batch 65536 --schedule cosine --epochs 300 --settle lbfgs:1000 --stationarity $(reconstruct_all) -o "$$place/trained.st"; \
 	$(BIN)/tensor release "$$place/trained.st" -o "$$place/model.st"; \
-	$(BIN)/invert "$$place/model.st" $(reconstruct_all) -o $(OUT); \
-	$(if $(call reconstruct_setting,MODEL),cp "$$place/model.st" $(MODEL))
+	$(BIN)/invert "$$place/model.st" $(reconstruct_all) -o '$(OUT)'; \
+	$(if $(call reconstruct_setting,MODEL),cp "$$place/model.st" '$(MODEL).new' && mv '$(MODEL).new' '$(MODEL)')
 endif

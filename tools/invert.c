@@ -211,9 +211,9 @@ static void save_kkt(struct work *w) {
     blob_add(w->b, "loss.residual", F64, 2, (int64_t[]){k->o.restarts, k->o.steps}, k->history);
     record_real(w->record, "metrics.residual", least);
     if (!d->certificate) return;
-    record_int(w->record, "metrics.certified.candidates", d->certified);
-    record_int(w->record, "metrics.certified.distinct", d->distinct);
-    msg_say("residual %.4f; certain of %lld candidates, %lld distinct images", least, (long long)d->certified, (long long)d->distinct);
+    record_int(w->record, "metrics.certified.images", d->certified);
+    record_int(w->record, "metrics.certified.candidates", d->copies);
+    msg_say("residual %.4f; certain of %lld images, which %lld candidates found", least, (long long)d->certified, (long long)d->copies);
 }
 
 static bool run_kkt(struct work *w, struct error *e) {

@@ -21,7 +21,7 @@ struct bayes {
     const struct space *space;
     uint64_t seed;
     int64_t starts;  // trials before the model is asked
-    double xi;       // improvements smaller than this times the values' standard deviation do not count
+    double xi;       // improvements smaller than this times the better half's mean distance from the best value do not count
     int64_t
         candidates;  // points at which the expected improvement is looked at, of which the best BAYES_REFINED are refined
 };

@@ -13,7 +13,7 @@ struct candidates {
     float *x;                  // [count, size], in [0, 1]
     int64_t *y;                // [count]: the class it was made for
     double *score;             // [count]: what they are ranked by, larger is better; equal scores keep their order
-    float *confidence;         // [count]: the model's probability of y on x
+    float *confidence;         // [count]: in [0, 1]; the model's probability of y on x, or the method's own measure
     unsigned char *certified;  // [count]: 1 where the attacker calls it a training image
 };
 

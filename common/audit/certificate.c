@@ -20,7 +20,7 @@ static const double CLEAR = .12;      // pre-activations beyond so many of their
 static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equation
 static const double ON_KINK = .05, SETTLED = .02;  // slopes inside (0, 1), and those that are 0 or 1
 static const double NONE = .005;      // of their root mean square: pre-activations too small to have a sign
-static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, SAME = .98;
+static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, KINK = .025, SAME = .98;
 enum { KINKS = 5 };
 
 struct work {  // of one worker
@@ -165,7 +165,10 @@ static bool fit_row(const struct certifying *t, struct work *w, int64_t job, con
     bool fine = true;
     for (int round = 0; round <= ROUNDS && fine; round++) {
         int64_t rows = equations(t, w, choice);
-        if (rows < 2 * (n + c->classes)) break;
+        if (rows < 2 * (n + c->classes)) {
+            fine = round > 0;  // the last fit stands, if there was one
+            break;
+        }
         fine = fit_l1(w, rows, n + c->classes, unit);
         if (!fine) break;
         read_row(t, w, d, u, s);
@@ -211,7 +214,8 @@ static bool solve_kinks(const struct certifying *t, struct work *w, int64_t job,
     return fine;
 }
 
-// The share of neurons off their kinks whose pre-activation has the sign that their slope asks for.
+// The share of neurons off their kinks whose pre-activation has the sign that their slope asks for; 0 where there are too few
+// to tell.
 static double signs_right(const struct certifying *t, int64_t job, const double *x, double *a) {
     const struct certificate *c = t->c;
     const double *s = c->slope + job * c->neurons;
@@ -220,31 +224,51 @@ static double signs_right(const struct certifying *t, int64_t job, const double 
     double none = NONE * cblas_dnrm2((int)c->neurons, a, 1) / sqrt((double)c->neurons);
     for (int64_t j = 0; j < c->neurons; j++) {
         bool on = fabs(s[j] - 1) < SETTLED, off = fabs(s[j]) < SETTLED;
-        count += on || off;
-        right += (on && a[j] > -none) || (off && a[j] < none);
+        if ((!on && !off) || fabs(a[j]) <= none) continue;
+        count++;
+        right += on ? a[j] > 0 : a[j] < 0;
     }
-    return count ? (double)right / (double)count : 0;
+    return count >= 2 * (c->columns + c->classes) ? (double)right / (double)count : 0;
 }
 
 // From the candidate to the row of an image near it, from the row to that image, and again, as long as more signs come right.
+// What is left is one row and its point.
 static void certify(void *data, long job, int worker) {
     struct certifying *t = data;
     struct certificate *c = t->c;
     struct work *w = &t->work[worker];
-    int64_t n = c->columns;
-    double *x = c->solved + job * n, *next = memory_take((size_t)(n + c->neurons) * sizeof *next), *a = next + n;
+    int64_t n = c->columns, h = c->neurons;
+    double *x = c->solved + job * n, *row = c->row + job * h, *slope = c->slope + job * h;
+    double *next = memory_take((size_t)(n + 3 * h + c->classes) * sizeof *next), *a = next + n, *old_row = a + h, *old_slope = old_row + h, *old_lambda = old_slope + h;
+    bool pinned = false;
     for (int64_t l = 0; l < n; l++) x[l] = t->candidate[job * n + l];
-    bool fine = fit_row(t, w, job, x);
-    c->signs[job] = fine && c->found[job] ? signs_right(t, job, x, a) : 0;
-    for (int turn = 0; turn < TURNS && fine && c->found[job] && c->signs[job] < 1; turn++) {
+    bool fine = fit_row(t, w, job, x) && c->found[job];
+    c->signs[job] = fine ? signs_right(t, job, x, a) : 0;
+    for (int turn = 0; turn < TURNS && fine; turn++) {
         if (!solve_kinks(t, w, job, next)) break;
-        double signs = signs_right(t, job, next, a);
-        if (!(signs > c->signs[job])) break;
+        double signs = signs_right(t, job, next, a), inside = c->inside[job], active = c->active[job], kink = c->kink[job];
+        pinned |= signs >= SIGNS;
+        if (signs < c->signs[job] || (turn && signs == c->signs[job])) break;
         c->signs[job] = signs;
         memcpy(x, next, (size_t)n * sizeof *x);
-        if (turn + 1 < TURNS && signs < 1) fine = fit_row(t, w, job, x);
+        if (signs == 1) break;
+        memcpy(old_row, row, (size_t)h * sizeof *row);
+        memcpy(old_slope, slope, (size_t)h * sizeof *slope);
+        memcpy(old_lambda, c->lambda + job * c->classes, (size_t)c->classes * sizeof *old_lambda);
+        if (fit_row(t, w, job, x) && c->found[job] && (signs = signs_right(t, job, x, a)) >= c->signs[job]) {
+            c->signs[job] = signs;
+            continue;
+        }
+        memcpy(row, old_row, (size_t)h * sizeof *row);
+        memcpy(slope, old_slope, (size_t)h * sizeof *slope);
+        memcpy(c->lambda + job * c->classes, old_lambda, (size_t)c->classes * sizeof *old_lambda);
+        c->inside[job] = inside;
+        c->active[job] = active;
+        c->kink[job] = kink;
+        c->found[job] = true;
+        break;
     }
-    c->certified[job] = fine && c->found[job] && c->signs[job] >= SIGNS;
+    c->certified[job] = fine && c->signs[job] >= SIGNS && (pinned || c->kink[job] < KINK);
     free(next);
 }
 
@@ -252,9 +276,9 @@ static void certify(void *data, long job, int worker) {
 
 static bool decompose(struct certifying *t, struct error *e) {
     int n = (int)t->c->columns, h = (int)t->c->neurons, lwork = -1, info;
-    double *a = memory_take((size_t)(n * h) * sizeof *a), *right = memory_take((size_t)n * (size_t)h * sizeof *right), size;
+    double *a = memory_take((size_t)n * (size_t)h * sizeof *a), *right = memory_take((size_t)n * (size_t)h * sizeof *right), size;
     int *iwork = memory_take((size_t)(8 * n) * sizeof *iwork);
-    for (int i = 0; i < n * h; i++) a[i] = t->b[i];  // row-major [neurons][columns] is column-major columns x neurons
+    for (int64_t i = 0; i < (int64_t)n * h; i++) a[i] = t->b[i];  // row-major [neurons][columns] is column-major columns x neurons
     dgesdd_("S", &n, &h, a, &n, t->s, t->u, &n, right, &n, &size, &lwork, iwork, &info);
     lwork = (int)size;
     double *work = memory_take((size_t)lwork * sizeof *work);

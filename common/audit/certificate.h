@@ -13,9 +13,10 @@
 // anywhere. That finds the row d of an image near the candidate.
 //
 // The row tells the image itself: neurons with s inside (0, 1) are on their kink, so their pre-activations c . B_j vanish, often
-// more equations than c has unknowns, and an L1 fit solves them. Whether the solution, or the candidate where the kinks are too
-// few, is a training image is told by equations that neither fit used: every neuron with s = 1 must have a positive
-// pre-activation there and every one with s = 0 a negative one.
+// more equations than c has unknowns, and an L1 fit solves them. Whether the solution is a training image is told by what went
+// into neither fit: at it, neurons with s = 1 must have a positive pre-activation and those with s = 0 a negative one. Where the
+// kinks are too few to be solved the candidate itself is judged. Its signs chose the first equations of the row, so they prove
+// less there, and the kinks, which went into no fit then, must vanish at it too.
 //
 // A struct certificate owns its arrays and borrows the reduced network.
 #ifndef ASSAY_AUDIT_CERTIFICATE_H
@@ -38,8 +39,9 @@ struct certificate {
     double *kink;              // median |c . B_j| where s is within [.2, .8] at the candidate of the last fit, over the root mean square
                                // of all; INFINITY for under 5
     unsigned char *found;      // inside >= .9 and active > .15: the row of a training image, near or not so near
-    double *signs;             // share of the neurons with s within .02 of 0 or 1 whose pre-activation at `solved` has the right sign
-    unsigned char *certified;  // found, and at least .999 of the signs right: `solved` is that image
+    double *signs;             // share of the neurons with s within .02 of 0 or 1 whose pre-activation at `solved` has the right sign;
+                               // those under .005 of the root mean square have none; 0 for under 2 (columns + classes) neurons
+    unsigned char *certified;  // found, at least .999 of the signs right, and solved by its kinks or `kink` < .025: `solved` is that image
     double *solved;            // [count][columns]: the image that the kinks pin down where its signs are better, else the candidate
     int64_t *same;             // of those found: the one with the same row and the most signs right; itself for that one; -1
     int64_t distinct;          // rows that are not the same

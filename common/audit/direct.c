@@ -67,22 +67,29 @@ static void take_solved(const struct direct *d, struct candidates *c) {
     free(x);
 }
 
-static void rank_by_certificate(struct direct *d, struct candidates *c) {
+// Over the order that there is: first one candidate for each row, certified ones before others, then their copies, then the rest.
+static void lift_certified(struct direct *d, struct candidates *c) {
     const struct certificate *t = d->certificate;
     for (int64_t i = 0; i < c->count; i++) {
-        double fit = t->inside[i] * t->signs[i];
-        c->confidence[i] = (float)fit;
-        c->certified[i] = t->certified[i];
-        c->score[i] = t->same[i] == i ? 1 + fit : fit;
-        d->certified += t->certified[i];
-        d->distinct += t->same[i] == i && t->certified[i];
+        bool first = t->same[i] == i;
+        d->copies += t->certified[i];
+        d->certified += c->certified[i] = first && t->certified[i];
+        c->score[i] = fmin(fmax(c->confidence[i], 0), 1);
+        if (!t->found[i]) continue;
+        c->confidence[i] = (float)(t->inside[i] * t->signs[i]);
+        c->score[i] = c->confidence[i] + (c->certified[i] ? 3 : first ? 2 : 1);
+        if (!t->certified[i]) continue;
+        const double *lambda = t->lambda + i * t->classes;  // positive for the own class
+        for (int64_t k = c->y[i] = 0; k < t->classes; k++)
+            if (lambda[k] > lambda[c->y[i]]) c->y[i] = k;
     }
 }
 
 static void rank_by_agreement(const struct direct *d, struct candidates *c) {
     const struct kkt *k = d->kkt;
+    enum { ROWS = 512 };
     int n = (int)c->count, size = (int)c->size;
-    float *row = memory_take((size_t)n * (size_t)size * sizeof *row), *ncc = memory_take((size_t)n * (size_t)n * sizeof *ncc);
+    float *row = memory_take((size_t)n * (size_t)size * sizeof *row), *ncc = memory_take((size_t)n * ROWS * sizeof *ncc);
     for (int64_t i = 0; i < n; i++) {
         double mean = 0, squares = 0;
         for (int64_t j = 0; j < size; j++) mean += fminf(fmaxf(c->x[i * size + j], 0), 1) / (double)size;
@@ -93,12 +100,15 @@ static void rank_by_agreement(const struct direct *d, struct candidates *c) {
         for (int64_t j = 0; j < size && squares > 0; j++) row[i * size + j] /= (float)sqrt(squares);
     }
     openblas_set_num_threads(1);  // the bits of a result do not depend on the processors
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, n, n, size, 1, row, size, row, size, 0, ncc, n);
-    for (int64_t i = 0; i < n; i++) {
-        float most = 0;
-        for (int64_t j = 0; j < n; j++)
-            if (i / k->o.candidates != j / k->o.candidates && c->y[i] == c->y[j]) most = fmaxf(most, ncc[i * n + j]);
-        c->score[i] = c->confidence[i] = fminf(most, 1);
+    for (int from = 0; from < n; from += ROWS) {
+        int rows = n - from < ROWS ? n - from : ROWS;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, n, size, 1, row + (size_t)from * (size_t)size, size, row, size, 0, ncc, n);
+        for (int64_t i = from; i < from + rows; i++) {
+            float most = 0;
+            for (int64_t j = 0; j < n; j++)
+                if (i / k->o.candidates != j / k->o.candidates && c->y[i] == c->y[j]) most = fmaxf(most, ncc[(i - from) * n + j]);
+            c->score[i] = c->confidence[i] = fminf(most, 1);
+        }
     }
     free(row);
     free(ncc);
@@ -122,16 +132,16 @@ struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct
     memcpy(c->y, k->y, (size_t)c->count * sizeof *c->y);
     if (d->reduced) reduced_images(d->reduced, k->x, c->count, c->x);
     else memcpy(c->x, k->x, (size_t)(c->count * c->size) * sizeof *c->x);
-    if (d->reduced && d->images == d->reduced->columns && !certificate_refused(d->reduced->net)) {
-        d->certificate = certificate_open(d->reduced, k->x, c->count, pool, e);
-        if (!d->certificate) {
-            candidates_free(c);
-            return NULL;
-        }
-        take_solved(d, c);
-        rank_by_certificate(d, c);
-    } else if (k->o.restarts > 1) rank_by_agreement(d, c);
+    if (k->o.restarts > 1) rank_by_agreement(d, c);
     else rank_by_multiplier(d, c);
+    if (!d->reduced || d->images != d->reduced->columns || certificate_refused(d->reduced->net)) return c;
+    d->certificate = certificate_open(d->reduced, k->x, c->count, pool, e);
+    if (!d->certificate) {
+        candidates_free(c);
+        return NULL;
+    }
+    take_solved(d, c);
+    lift_certified(d, c);
     return c;
 }
 

@@ -2,10 +2,10 @@
 //
 // Where the first layer spans the training images (span.h) the attack runs inside the span and reads the number of images
 // off the singular values; elsewhere, or where it is told to, it works on pixels and must be told the number. Candidates
-// are ranked without the truth. With a certificate (certificate.h): one candidate for each row found, those whose kinks
-// fit best first, then all others by the same measure; confidence is inside / (1 + (kink / .025)^2). Without: by how
-// well the nearest candidate of another restart agrees (NCC of the same class), which is the confidence; with one restart
-// by the multiplier of the own class, over the largest.
+// are ranked without the truth: by how well the nearest candidate of another restart agrees (NCC of the same class), which is
+// the confidence; with one restart by the multiplier of the own class, over the largest. Where there is a certificate
+// (certificate.h) one candidate for each row found goes before them, certified ones first, then their copies; their confidence is
+// the share of slopes in [0, 1] times the share of signs that are right. One candidate of a row is marked.
 //
 // A struct direct borrows model and pool and owns the rest.
 #ifndef ASSAY_AUDIT_DIRECT_H
@@ -23,7 +23,7 @@ struct direct {
     struct certificate *certificate; // NULL where there is none
     int64_t images;                  // training images sought
     bool images_given;
-    int64_t certified, distinct;     // candidates marked; rows they belong to
+    int64_t certified, copies;       // candidates marked, one for each row; all that would have been
 };
 
 // images 0: read off the span; refused (EXIT_USAGE) where it cannot be. o->candidates 0: four for each image; o->lr and o->start

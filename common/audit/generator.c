@@ -198,11 +198,8 @@ static void bind_weights(const struct generator_run *r, struct machine *t) {
 
 // The mean of a^2 = U + .01 at the start is .51.
 static double multiplier_scale(const struct generator_run *r) {
-    const struct arch *a = r->m->arch;
-    double squares = 0, degree = 0;
+    double squares = model_trained_squares(r->m), degree = model_degree(r->m);
     if (!(r->o.margin > 0)) return 1;
-    for (int64_t i = 0; i < a->size; i++) squares += (double)r->m->theta[i] * r->m->theta[i];
-    for (int i = 0; i < a->count; i++) degree += a->param[i].shape.rank > 1;
     return squares > 0 && degree > 0 ? squares / (degree * r->o.margin * .51 * (double)r->o.batch) : 1;
 }
 

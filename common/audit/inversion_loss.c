@@ -99,6 +99,7 @@ static struct node *residual(const struct work *w, struct node *y, struct node *
     struct node **d = memory_take((size_t)(count + 1) * sizeof *d), *sum = NULL;
     grad_of(g, y, seed, b->param, count, d);
     for (int i = 0; i < count; i++) {
+        if (w->m->arch->param[i].fixed) continue;  // no sum of gradients
         struct node *part = graph_sum_all(g, graph_square(g, base ? graph_sub(g, b->param[i], d[i]) : d[i]));
         sum = sum ? graph_add(g, sum, part) : part;
     }

@@ -93,13 +93,6 @@ static void build(struct kkt *k, double squares) {
     w->plan = plan_new(g, (struct node *const[]){w->residual, w->dx, w->dl}, 3);
 }
 
-// How many trained layers the scale of the weights passes through: the degree of a homogeneous network in them.
-static int degree(const struct arch *a) {
-    int k = 0;
-    for (int i = 0; i < a->count; i++) k += a->param[i].shape.rank > 1 && !a->param[i].fixed;
-    return k ? k : 1;
-}
-
 static void start(struct kkt *k, int64_t restart);
 
 struct kkt *kkt_open(const struct model *m, const struct reduced *in, const struct kkt_options *o, struct pool *pool, struct error *e) {
@@ -112,17 +105,13 @@ struct kkt *kkt_open(const struct model *m, const struct reduced *in, const stru
     k->classes = m->classes;
     k->columns = in ? in->columns : shape_count(&m->arch->input);
     const struct model *net = net_of(k);
-    double squares = 0;
-    for (int i = 0; i < net->arch->count; i++) {
-        const struct arch_tensor *t = &net->arch->param[i];
-        for (int64_t j = 0; j < t->count && !t->fixed; j++) squares += (double)net->theta[t->offset + j] * net->theta[t->offset + j];
-    }
+    double squares = model_trained_squares(net);
     if (!(squares > 0)) {
         error_set(e, EXIT_INPUT, "the trained weights are all zero");
         kkt_free(k);
         return NULL;
     }
-    k->scale = squares / (degree(m->arch) * o->margin * (double)o->candidates);
+    k->scale = squares / (model_degree(m) * o->margin * (double)o->candidates);
     build(k, squares);
     w->exec = exec_open(o->device, w->plan, pool, e);
     if (!w->exec) {

@@ -17,8 +17,9 @@ extern void dgesdd_(const char *job, const int *m, const int *n, double *a, cons
                     const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
 
 const char *span_refused(const struct model *m) {
-    const struct arch_tensor *bias;
-    if (arch_first_linear(m->arch, &bias)) return NULL;
+    const struct arch_tensor *bias, *first = arch_first_linear(m->arch, &bias);
+    if (first && first->fixed) return "the first layer stays as it was drawn, so its rows tell nothing of the training images";
+    if (first) return NULL;
     return "the first layer is not linear in the whole image, so its rows do not span the training images";
 }
 

@@ -136,7 +136,7 @@ static bool sleep_until(double until, bool watch, const sigset_t *mask) {
     double left = fmin(fmax(until - msg_clock(), 0), 1);
     struct timespec t = {(time_t)left, (long)(1e9 * (left - floor(left)))};
     struct pollfd reader = {.fd = watch ? STDOUT_FILENO : -1};
-    return ppoll(&reader, 1, &t, mask) == 1 && reader.revents & POLLERR;
+    return ppoll(&reader, 1, &t, mask) == 1 && reader.revents & (POLLERR | POLLHUP | POLLNVAL);
 }
 
 static double nearest(struct shell *const *s, int count) {

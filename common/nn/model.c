@@ -435,3 +435,18 @@ struct evaluation evaluation_of(const struct model *m, const float *logits, cons
     if (n) r.loss /= (double)n;
     return r;
 }
+
+double model_trained_squares(const struct model *m) {
+    double squares = 0;
+    for (int i = 0; i < m->arch->count; i++) {
+        const struct arch_tensor *t = &m->arch->param[i];
+        for (int64_t j = 0; j < t->count && !t->fixed; j++) squares += (double)m->theta[t->offset + j] * m->theta[t->offset + j];
+    }
+    return squares;
+}
+
+int model_degree(const struct model *m) {
+    int degree = 0;
+    for (int i = 0; i < m->arch->count; i++) degree += m->arch->param[i].shape.rank > 1 && !m->arch->param[i].fixed;
+    return degree ? degree : 1;
+}

@@ -146,16 +146,25 @@ static void plant_is_stationary(void **state) {
     uproot(&p);
 }
 
-// At every image: its row, its dual and the slopes; all are certified and no two are the same.
+static int kinks_of(const struct plant *p, int i) {
+    int kinks = 0;
+    for (int j = 0; j < NEURONS; j++) kinks += p->s[i][j] > .05 && p->s[i][j] < .95;
+    return kinks;
+}
+
+// At every image: its row, its dual and the slopes; no two are the same, and every one with enough kinks is certified.
 static void images_are_certified(void **state) {
     (void)state;
     struct plant p = plant();
     struct certificate *t = certify(&p, p.c[0], N, 2);
+    int certified = 0;
     assert_int_equal(t->distinct, N);
     for (int i = 0; i < N; i++) {
         double along = cosine(&p, t, i, i);
         if (!(along > .9999)) fail_msg("image %d: the row's cosine is %.5f", i, along);
-        if (!t->found[i] || !t->certified[i]) fail_msg("image %d: inside %.3f, active %.3f, kink %.4f", i, t->inside[i], t->active[i], t->kink[i]);
+        if (!t->found[i]) fail_msg("image %d: inside %.3f, active %.3f, kink %.4f", i, t->inside[i], t->active[i], t->kink[i]);
+        if (kinks_of(&p, i) >= 2 * N && !t->certified[i]) fail_msg("image %d: %d kinks, signs %.4f", i, kinks_of(&p, i), t->signs[i]);
+        certified += t->certified[i];
         assert_int_equal(t->same[i], i);
         for (int k = 0; k < N; k++) {
             double dot = 0;
@@ -166,12 +175,13 @@ static void images_are_certified(void **state) {
         for (int j = 0; j < NEURONS; j++) off += fabs(p.u[i][j]) > .3 && fabs(t->slope[i * NEURONS + j] - p.s[i][j]) > .05;
         assert_true(off < NEURONS / 100);
     }
+    assert_true(certified >= N / 2);
     certificate_free(t);
     uproot(&p);
 }
 
-// Near an image its row is found all the same; between two images and at random points nothing is certain. Nothing depends on
-// threads.
+// Near an image its row is found all the same, and where kinks tell, the image itself; between two images and at random points
+// nothing is certain. Nothing depends on threads.
 static void others_are_not(void **state) {
     (void)state;
     struct plant p = plant();
@@ -192,12 +202,22 @@ static void others_are_not(void **state) {
         }
     }
     struct certificate *t = certify(&p, c[0], CASES, 1), *again = certify(&p, c[0], CASES, 3);
-    int found = 0;
+    int found = 0, solved = 0;
     for (int i = 0; i < CASES; i++) {
+        double from = 0, to = 0;  // the image: of the candidate, of its solution
+        for (int k = 0; i < N && k < N; k++) {
+            from += (c[i][k] - p.c[i][k]) * (c[i][k] - p.c[i][k]);
+            to += (t->solved[i * N + k] - p.c[i][k]) * (t->solved[i * N + k] - p.c[i][k]);
+        }
+        solved += i < N && t->certified[i] && to < .02 * from;
         if (i < N) found += t->found[i] && cosine(&p, t, i, i) > .999;
         else if (t->certified[i]) fail_msg("case %d, %.2f from the nearest image: inside %.3f, kink %.4f", i, near[i], t->inside[i], t->kink[i]);
     }
     assert_true(found >= N - 1);
+    assert_true(solved >= N / 2);
+    assert_memory_equal(t->solved, again->solved, sizeof(double) * CASES * N);
+    assert_memory_equal(t->signs, again->signs, sizeof(double) * CASES);
+    assert_memory_equal(t->certified, again->certified, CASES);
     assert_memory_equal(t->row, again->row, sizeof(double) * CASES * NEURONS);
     assert_memory_equal(t->kink, again->kink, sizeof(double) * CASES);
     assert_memory_equal(t->same, again->same, sizeof(int64_t) * CASES);
@@ -206,7 +226,7 @@ static void others_are_not(void **state) {
     uproot(&p);
 }
 
-// Candidates of one image share a row: the one whose kinks fit best stands for all.
+// Candidates of one image share a row: the one that suits it best stands for all.
 static void copies_are_one(void **state) {
     (void)state;
     struct plant p = plant();
@@ -218,7 +238,6 @@ static void copies_are_one(void **state) {
     struct certificate *t = certify(&p, c[0], 4, 1);
     assert_int_equal(t->distinct, 2);
     for (int i = 0; i < 4; i++) assert_int_equal(t->same[i], i == 3 ? 3 : 2);
-    assert_true(t->kink[0] > t->kink[1] && t->kink[1] > t->kink[2]);
     certificate_free(t);
     uproot(&p);
 }

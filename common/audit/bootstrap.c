@@ -8,8 +8,7 @@
 #include "../base/error.h"
 
 void bootstrap_sample(struct stream s, uint32_t draw, uint32_t group, uint32_t sample, int64_t n, int64_t *out) {
-    // A uniform draw is a multiple of 2^-24; beyond as many data some would never be drawn.
-    BUG_IF(n > 1 << 24, "a bootstrap of %lld", (long long)n);
+    BUG_IF(n > BOOTSTRAP_MOST, "a bootstrap of %lld", (long long)n);
     float *u = memory_take((size_t)(n + 1) * sizeof *u);
     rng_uniform(s, draw, group, sample, u, (long)n);
     for (int64_t i = 0; i < n; i++) out[i] = (int64_t)((double)u[i] * (double)n);

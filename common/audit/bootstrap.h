@@ -7,9 +7,10 @@
 #include "../base/rng.h"
 #include "../base/stats.h"
 
-enum { BOOTSTRAP_DRAWS = 2000 };
+// BOOTSTRAP_MOST: a uniform draw is a multiple of 2^-24; of more data some would never be drawn.
+enum { BOOTSTRAP_DRAWS = 2000, BOOTSTRAP_MOST = 1 << 24 };
 
-// `n` positions in [0, n), n <= 2^24: repetition `draw` of sample `sample` in group `group`.
+// `n` positions in [0, n), n <= BOOTSTRAP_MOST: repetition `draw` of sample `sample` in group `group`.
 void bootstrap_sample(struct stream s, uint32_t draw, uint32_t group, uint32_t sample, int64_t n, int64_t *out);
 // The 2.5th and 97.5th percentile (linear between order statistics); sorts. NaN for no values.
 struct interval bootstrap_percentiles(double *value, long count);

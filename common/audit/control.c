@@ -6,6 +6,7 @@
 
 #include "../base/arena.h"
 #include "../base/rng.h"
+#include "bootstrap.h"
 #include "ncc.h"
 
 // ---- members that are in the control too
@@ -164,7 +165,9 @@ static bool cut_blocks(struct control *s, const unsigned char *drop, struct erro
     struct class *class = arena_take(&arena, (size_t)classes * sizeof *class);
     for (int64_t i = 0; i < s->held_out->count; i++) class[s->held_out->y[i]].images += !drop[i];
     for (int64_t i = 0; i < s->n; i++) class[s->truth->y[i]].members++;
-    bool fine = true;
+    bool fine = s->o.blocks * s->n <= BOOTSTRAP_MOST ||
+                error_set(e, EXIT_INPUT, "--blocks %d: at most %d control images expected, %lld found", s->o.blocks, BOOTSTRAP_MOST,
+                          (long long)(s->o.blocks * s->n));
     for (int64_t c = 0; c < classes && fine; c++) {
         fine = check_class(s, &class[c], c, e);
         class[c].image = arena_take(&arena, (size_t)(class[c].images + 1) * sizeof *class[c].image);

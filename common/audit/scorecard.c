@@ -11,6 +11,7 @@
 #include "../base/rng.h"
 #include "../io/record.h"
 #include "assign.h"
+#include "bootstrap.h"
 #include "ncc.h"
 #include "roc.h"
 
@@ -258,6 +259,8 @@ bool scorecard_run_of(const struct blob *b, const char *baseline, struct scoreca
     if (control->dtype != F32 || control->rank != 2 || control->dim[0] < 1 || control->dim[0] > INT_MAX || control->dim[1] != truth->dim[0])
         return blob_refuse(b, e, "tensor %s: F32 [blocks, %lld] expected, %s %s found", name[1], (long long)truth->dim[0],
                            dtype_name(control->dtype), tensor_shape_text(control, shape));
+    if (truth->dim[0] > BOOTSTRAP_MOST || control->dim[0] * control->dim[1] > BOOTSTRAP_MOST)
+        return blob_refuse(b, e, "tensors %s and %s: at most %d scores each expected", name[0], name[1], BOOTSTRAP_MOST);
     *out = (struct scorecard_run){truth->data, control->data, truth->dim[0], (int)control->dim[0]};
     return check_scores(b, truth, e) && check_scores(b, control, e);
 }

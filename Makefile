@@ -131,9 +131,11 @@ $(BIN)/%: $(BUILD)/tools/%.o $(BUILD)/libassay.a
 	$(SAY) LINK $@
 	$(Q)$(LINK) -o $@ $(filter %.o %.a,$^) $(LDLIBS)
 
-$(BIN)/assay: tools/assay.sh
-	@mkdir -p $(@D)
-	$(Q)sed 's/@VERSION@/$(VERSION)/' $< > $@.new && chmod 755 $@.new && mv $@.new $@
+# The first line of every program's help is its place in the list: read now, since a list that starts ten programs is slow.
+$(BIN)/assay: tools/assay.sh $(TOOLS:%=$(BIN)/%)
+	$(SAY) GEN $@
+	$(Q)for t in $(sort $(TOOLS)); do $(BIN)/$$t --help | sed -n '1s/^/  assay /p'; done > $(BUILD)/tools.list
+	$(Q)sed -e 's/@VERSION@/$(VERSION)/' -e '/@TOOLS@/{' -e 'r $(BUILD)/tools.list' -e 'd' -e '}' $< > $@.new && chmod 755 $@.new && mv $@.new $@
 
 $(BUILD)/tests/%: $(BUILD)/tests/unit/%.o $(BUILD)/libassay.a
 	@mkdir -p $(@D)

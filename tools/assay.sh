@@ -8,13 +8,6 @@ tree=
 [ -d "$programs" ] || { programs=$here tree=$here/..; }  # in the source tree
 programs=$(cd -- "$programs" && pwd)
 
-list() {
-    for program in "$programs"/*; do
-        name=${program##*/}
-        [ "$name" = assay ] || [ ! -x "$program" ] || "$program" --help | sed -n '1s/^/  assay /p'
-    done
-}
-
 case ${1-} in
 '' | -h | --help)
     cat << END
@@ -25,8 +18,8 @@ Usage: assay TOOL [OPTION...] [OPERAND...]
        eval "\$(assay env)"   the tools by their plain names, in this shell
 
 Tools:
+@TOOLS@
 END
-    list
     [ $# -gt 0 ] || exit 2
     ;;
 --version) echo "assay @VERSION@" ;;

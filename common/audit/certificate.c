@@ -231,6 +231,13 @@ static double signs_right(const struct certifying *t, int64_t job, const double 
     return count >= 2 * (c->columns + c->classes) ? (double)right / (double)count : 0;
 }
 
+// What fit_row leaves of a candidate, but for the numbers that judge it.
+static void copy_fit(const struct certificate *c, int64_t job, double *kept, bool back) {
+    double *const part[] = {c->row + job * c->neurons, c->slope + job * c->neurons, c->dual + job * c->columns, c->lambda + job * c->classes};
+    const int64_t count[] = {c->neurons, c->neurons, c->columns, c->classes};
+    for (int i = 0; i < 4; kept += count[i++]) memcpy(back ? part[i] : kept, back ? kept : part[i], (size_t)count[i] * sizeof *kept);
+}
+
 // From the candidate to the row of an image near it, from the row to that image, and again, as long as more signs come right.
 // What is left is one row and its point.
 static void certify(void *data, long job, int worker) {
@@ -238,8 +245,7 @@ static void certify(void *data, long job, int worker) {
     struct certificate *c = t->c;
     struct work *w = &t->work[worker];
     int64_t n = c->columns, h = c->neurons;
-    double *x = c->solved + job * n, *row = c->row + job * h, *slope = c->slope + job * h;
-    double *next = memory_take((size_t)(n + 3 * h + c->classes) * sizeof *next), *a = next + n, *old_row = a + h, *old_slope = old_row + h, *old_lambda = old_slope + h;
+    double *x = c->solved + job * n, *next = memory_take((size_t)(2 * n + 3 * h + c->classes) * sizeof *next), *a = next + n, *kept = a + h;
     bool pinned = false;
     for (int64_t l = 0; l < n; l++) x[l] = t->candidate[job * n + l];
     bool fine = fit_row(t, w, job, x) && c->found[job];
@@ -252,16 +258,12 @@ static void certify(void *data, long job, int worker) {
         c->signs[job] = signs;
         memcpy(x, next, (size_t)n * sizeof *x);
         if (signs == 1) break;
-        memcpy(old_row, row, (size_t)h * sizeof *row);
-        memcpy(old_slope, slope, (size_t)h * sizeof *slope);
-        memcpy(old_lambda, c->lambda + job * c->classes, (size_t)c->classes * sizeof *old_lambda);
+        copy_fit(c, job, kept, false);
         if (fit_row(t, w, job, x) && c->found[job] && (signs = signs_right(t, job, x, a)) >= c->signs[job]) {
             c->signs[job] = signs;
             continue;
         }
-        memcpy(row, old_row, (size_t)h * sizeof *row);
-        memcpy(slope, old_slope, (size_t)h * sizeof *slope);
-        memcpy(c->lambda + job * c->classes, old_lambda, (size_t)c->classes * sizeof *old_lambda);
+        copy_fit(c, job, kept, true);
         c->inside[job] = inside;
         c->active[job] = active;
         c->kink[job] = kink;

@@ -7,8 +7,7 @@
 
 enum { CLASSES = 1000 };
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct error e = {0};
     struct blob *in = blob_open("-", &e);
     const struct tensor *y = in ? blob_need(in, "y", &e) : NULL;

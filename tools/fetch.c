@@ -66,8 +66,7 @@ static struct program program = {
 
 enum kind { PUBLISHED, SYNTHETIC, PNG, NPY };
 
-static struct synthetic drawings(void)
-{
+static struct synthetic drawings(void) {
     struct synthetic s = {.count = o.count, .classes = 10, .seed = o.seed, .test = strcmp(o.split, "test") == 0};
     int64_t classes = s.classes;
     char rest;
@@ -81,8 +80,7 @@ static struct synthetic drawings(void)
     return s;
 }
 
-static enum kind check(const struct operands *a)
-{
+static enum kind check(const struct operands *a) {
     if (!a->count) msg_usage("a set expected: fashion, mnist, cifar10, svhn, synthetic, png DIR or npy X Y");
     const char *set = a->value[0];
     enum kind kind = strcmp(set, "synthetic") == 0 ? SYNTHETIC
@@ -107,8 +105,7 @@ static enum kind check(const struct operands *a)
     return kind;
 }
 
-static int list(const struct sources *known)
-{
+static int list(const struct sources *known) {
     printf("%-10s%-7s%9s  %-9s%s\n", "SET", "SPLIT", "IMAGES", "SHAPE", "WHERE");
     for (int i = 0; i < known->count; i++) {
         const struct source_set *set = known->set[i];
@@ -132,8 +129,7 @@ static int list(const struct sources *known)
 // ---- what the record and the lineage say
 
 // A mask file is named by its bytes: the same mask under another name is the same command.
-static json_t *subset_name(struct error *e)
-{
+static json_t *subset_name(struct error *e) {
     char hex[65] = "";
     if (strcmp(o.subset, "all") == 0 || strncmp(o.subset, "first:", 6) == 0 ||
         strncmp(o.subset, "random-half:", 12) == 0)
@@ -147,8 +143,7 @@ static json_t *subset_name(struct error *e)
     return json_sprintf("sha256:%s", hex);
 }
 
-static json_t *chosen_classes(const struct intake *in)
-{
+static json_t *chosen_classes(const struct intake *in) {
     json_t *j = json_array();
     for (int c = 0; c < in->classes; c++) json_array_append_new(j, json_integer(in->chosen[c]));
     return j;
@@ -156,8 +151,7 @@ static json_t *chosen_classes(const struct intake *in)
 
 // The options that made a difference, in one form whatever the user typed.
 static json_t *settings(const struct operands *a, enum kind kind, const struct intake *in, json_t *files,
-                        struct error *e)
-{
+                        struct error *e) {
     json_t *j = json_object();
     json_object_set_new(j, "set", json_string(a->value[0]));
     if (kind == PUBLISHED || kind == SYNTHETIC || o.test_fraction > 0)
@@ -181,8 +175,7 @@ static json_t *settings(const struct operands *a, enum kind kind, const struct i
 
 static bool read_images(const struct operands *a, enum kind kind, const struct sources *known,
                         const struct synthetic *s, struct intake *in, json_t **files, struct arena *names,
-                        struct error *e)
-{
+                        struct error *e) {
     const struct lookup where = {
         .from = o.from, .offline = o.offline, .unchecked = o.unchecked, .timeout = (int)o.timeout};
     const struct source_set *set = kind == PUBLISHED ? sources_find(known, a->value[0]) : NULL;
@@ -197,13 +190,11 @@ static bool read_images(const struct operands *a, enum kind kind, const struct s
 }
 
 // A data set goes to standard output unless --json took that.
-static bool wants_set(void)
-{
+static bool wants_set(void) {
     return o.output || !o.json;
 }
 
-static bool write_set(const struct intake *in, const json_t *config, struct error *e)
-{
+static bool write_set(const struct intake *in, const json_t *config, struct error *e) {
     const struct dataset *exclude = in->choice.exclude;
     json_t *record = record_new();
     json_object_update(json_object_get(record, "config"), (json_t *)config);
@@ -215,8 +206,7 @@ static bool write_set(const struct intake *in, const json_t *config, struct erro
     return good;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct operands a = opt_parse(&program, argc, argv);
     struct error e = {0};
     struct sources *known = sources_open(&e);

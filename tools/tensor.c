@@ -63,8 +63,7 @@ static struct program program = {
 // ---- one blob after the other
 
 // Visits every blob of every file; standard input where none is named.
-static void each_blob(int count, char **file, void (*visit)(struct blob *b, void *data), void *data)
-{
+static void each_blob(int count, char **file, void (*visit)(struct blob *b, void *data), void *data) {
     static char *standard_input[] = {"-"};
     struct error e = {0};
     for (int i = 0; i < (count ? count : 1); i++) {
@@ -76,8 +75,7 @@ static void each_blob(int count, char **file, void (*visit)(struct blob *b, void
     }
 }
 
-static struct blob *only_blob(int count, char **file)
-{
+static struct blob *only_blob(int count, char **file) {
     struct error e = {0};
     struct blob *b = blob_open(count ? file[0] : NULL, &e);
     if (!b) msg_fail(&e);
@@ -85,21 +83,18 @@ static struct blob *only_blob(int count, char **file)
 }
 
 // Unwraps what a call into the library gave; ends the program where it failed.
-static void need(bool good, const struct error *e)
-{
+static void need(bool good, const struct error *e) {
     if (!good) msg_fail(e);
 }
 
-static void print_json(struct out *out, json_t *value, struct error *e)
-{
+static void print_json(struct out *out, json_t *value, struct error *e) {
     char *text = record_dump(value);
     need(out_print(out, e, "%s\n", text), e);
     free(text);
     json_decref(value);
 }
 
-static void list_blob(struct blob *b, void *out)
-{
+static void list_blob(struct blob *b, void *out) {
     struct error e = {0};
     if (o.json)
         print_json(out, look_list_json(b), &e);
@@ -108,8 +103,7 @@ static void list_blob(struct blob *b, void *out)
     blob_free(b);
 }
 
-static void stat_blob(struct blob *b, void *out)
-{
+static void stat_blob(struct blob *b, void *out) {
     struct error e = {0};
     need(part_check_names(b, o.tensors, &e), &e);
     if (o.json)
@@ -119,8 +113,7 @@ static void stat_blob(struct blob *b, void *out)
     blob_free(b);
 }
 
-static void cat_blob(struct blob *b, void *out)
-{
+static void cat_blob(struct blob *b, void *out) {
     struct error e = {0};
     need(part_check_names(b, o.tensors, &e), &e);
     bool one = o.tensors && !strchr(o.tensors, ',');
@@ -138,8 +131,7 @@ static void cat_blob(struct blob *b, void *out)
     blob_free(b);
 }
 
-static void visit_into_output(int count, char **file, bool binary, void (*visit)(struct blob *b, void *out))
-{
+static void visit_into_output(int count, char **file, bool binary, void (*visit)(struct blob *b, void *out)) {
     struct error e = {0};
     struct out *out = out_open(o.output, binary, &e);
     need(out != NULL, &e);
@@ -147,28 +139,24 @@ static void visit_into_output(int count, char **file, bool binary, void (*visit)
     need(out_close(out, &e), &e);
 }
 
-static int run_ls(int count, char **file)
-{
+static int run_ls(int count, char **file) {
     visit_into_output(count, file, false, list_blob);
     return EXIT_DONE;
 }
 
-static int run_stat(int count, char **file)
-{
+static int run_stat(int count, char **file) {
     visit_into_output(count, file, false, stat_blob);
     return EXIT_DONE;
 }
 
-static int run_cat(int count, char **file)
-{
+static int run_cat(int count, char **file) {
     if (o.raw && o.blob) msg_usage("cat: --raw and --blob exclude each other");
     if (o.blob && o.tensors) msg_usage("cat: --blob gives blobs whole; cut takes --tensors");
     visit_into_output(count, file, o.raw || o.blob, cat_blob);
     return EXIT_DONE;
 }
 
-static int run_cmp(int count, char **file)
-{
+static int run_cmp(int count, char **file) {
     struct error e = {0};
     (void)count;
     struct blob *a = only_blob(1, file), *b = only_blob(1, file + 1);
@@ -187,13 +175,11 @@ static int run_cmp(int count, char **file)
     return same ? EXIT_DONE : EXIT_GATE;
 }
 
-static void check_one_name(void)
-{
+static void check_one_name(void) {
     if (o.tensors && strchr(o.tensors, ',')) msg_usage("--tensors: one name expected here, %s found", o.tensors);
 }
 
-static int run_png(int count, char **file)
-{
+static int run_png(int count, char **file) {
     check_one_name();
     struct error e = {0};
     struct blob *b = only_blob(count, file);
@@ -209,8 +195,7 @@ static int run_png(int count, char **file)
     return EXIT_DONE;
 }
 
-static int run_npy(int count, char **file)
-{
+static int run_npy(int count, char **file) {
     check_one_name();
     struct error e = {0};
     struct blob *b = only_blob(count, file);
@@ -227,8 +212,7 @@ static int run_npy(int count, char **file)
 // ---- programs that write a blob: what they did stands in its lineage
 
 static void write_result(struct blob *result, json_t *done, const struct blob *const *inputs, int count,
-                         struct out *out)
-{
+                         struct out *out) {
     struct error e = {0};
     blob_set_lineage(result, "tensor", done, inputs, count);
     json_decref(done);
@@ -236,23 +220,20 @@ static void write_result(struct blob *result, json_t *done, const struct blob *c
     blob_free(result);
 }
 
-static struct out *open_result(void)
-{
+static struct out *open_result(void) {
     struct error e = {0};
     struct out *out = out_open(o.output, true, &e);
     need(out != NULL, &e);
     return out;
 }
 
-static void close_result(struct out *out)
-{
+static void close_result(struct out *out) {
     struct error e = {0};
     need(out_close(out, &e), &e);
 }
 
 // In one form, however the user typed it.
-static json_t *cut_options(const struct blob *b, const struct part_rows *rows)
-{
+static json_t *cut_options(const struct blob *b, const struct part_rows *rows) {
     json_t *j = json_pack("{s:s}", "command", "cut");
     if (o.tensors) {
         json_t *names = json_array();
@@ -267,8 +248,7 @@ static json_t *cut_options(const struct blob *b, const struct part_rows *rows)
     return j;
 }
 
-static int run_cut(int count, char **file)
-{
+static int run_cut(int count, char **file) {
     struct error e = {0};
     struct part_rows rows = {0, INT64_MAX};
     if (o.rows && o.parts) msg_usage("cut: --rows and --parts exclude each other");
@@ -292,15 +272,13 @@ struct collection {
     int count;
 };
 
-static void collect(struct blob *b, void *data)
-{
+static void collect(struct blob *b, void *data) {
     struct collection *c = data;
     c->blob = memory_grow(c->blob, (size_t)(c->count + 1) * sizeof *c->blob);
     c->blob[c->count++] = b;
 }
 
-static int run_join(int count, char **file)
-{
+static int run_join(int count, char **file) {
     struct error e = {0};
     struct collection c = {0};
     each_blob(count, file, collect, &c);
@@ -314,8 +292,7 @@ static int run_join(int count, char **file)
     return EXIT_DONE;
 }
 
-static int run_release(int count, char **file)
-{
+static int run_release(int count, char **file) {
     struct error e = {0};
     struct blob *model = only_blob(count, file);
     bool mean_image;
@@ -331,8 +308,7 @@ static int run_release(int count, char **file)
 }
 
 // Goes on after a bad file, so that one run names them all.
-static int run_verify(int count, char **file)
-{
+static int run_verify(int count, char **file) {
     static char *standard_input[] = {"-"};
     struct error print = {0};
     int status = EXIT_DONE;
@@ -372,8 +348,7 @@ static const struct command {
     {"release", run_release, 0, 1, "output"},
 };
 
-static const struct command *check(const struct operands *a)
-{
+static const struct command *check(const struct operands *a) {
     const struct command *c = NULL;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(a->value[0], commands[i].name) == 0) c = &commands[i];
@@ -389,8 +364,7 @@ static const struct command *check(const struct operands *a)
     return c;
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct operands a = opt_parse(&program, argc, argv);
     const struct command *c = check(&a);
     int status = c->run(a.count - 1, a.value + 1);

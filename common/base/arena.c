@@ -32,15 +32,13 @@ struct arena_block {
     size_t left;
 };
 
-static _Noreturn void no_memory(size_t bytes)
-{
+static _Noreturn void no_memory(size_t bytes) {
     struct error e = {0};
     error_set(&e, EXIT_SYSTEM, "out of memory: %.1f MiB asked for", (double)bytes / (1 << 20));
     msg_fail(&e);
 }
 
-void *arena_take(struct arena *a, size_t bytes)
-{
+void *arena_take(struct arena *a, size_t bytes) {
     if (bytes > SIZE_MAX / 2)
         no_memory(bytes);
     size_t room = bytes ? (bytes + ALIGN - 1) / ALIGN * ALIGN : ALIGN;
@@ -67,14 +65,12 @@ void *arena_take(struct arena *a, size_t bytes)
     return piece;
 }
 
-char *arena_text(struct arena *a, const char *text)
-{
+char *arena_text(struct arena *a, const char *text) {
     size_t size = strlen(text) + 1;
     return memcpy(arena_take(a, size), text, size);
 }
 
-char *arena_print(struct arena *a, const char *format, ...)
-{
+char *arena_print(struct arena *a, const char *format, ...) {
     va_list args;
     va_start(args, format);
     int length = vsnprintf(NULL, 0, format, args);
@@ -87,8 +83,7 @@ char *arena_print(struct arena *a, const char *format, ...)
     return text;
 }
 
-void arena_free(struct arena *a)
-{
+void arena_free(struct arena *a) {
     for (struct arena_block *b = a->first, *next; b; b = next) {
         next = b->next;
         free(b);
@@ -96,21 +91,18 @@ void arena_free(struct arena *a)
     a->first = NULL;
 }
 
-void *memory_take(size_t bytes)
-{
+void *memory_take(size_t bytes) {
     void *memory = NULL;
     if (posix_memalign(&memory, ALIGN, bytes ? bytes : 1) != 0)
         no_memory(bytes);
     return memory;
 }
 
-void *memory_zero(size_t bytes)
-{
+void *memory_zero(size_t bytes) {
     return memset(memory_take(bytes), 0, bytes);
 }
 
-void *memory_grow(void *old, size_t bytes)
-{
+void *memory_grow(void *old, size_t bytes) {
     void *memory = realloc(old, bytes ? bytes : 1);
     if (memory == NULL)
         no_memory(bytes);

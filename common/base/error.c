@@ -9,24 +9,21 @@
 
 #include "out.h"
 
-static void clean(char *text)
-{
+static void clean(char *text) {
     for (unsigned char *c = (unsigned char *)text; *c; c++)
         if (*c < 0x20 || *c == 0x7f)
             *c = '?';
 }
 
 // A cut text says so, and is not cut inside a UTF-8 sequence.
-static void mark_cut(char *text, size_t size)
-{
+static void mark_cut(char *text, size_t size) {
     size_t end = size - 4;
     while (end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80)
         end--;
     strcpy(text + end, "...");
 }
 
-bool error_set(struct error *e, enum exit_status status, const char *format, ...)
-{
+bool error_set(struct error *e, enum exit_status status, const char *format, ...) {
     if (e == NULL || e->status != EXIT_DONE)
         return false;
     va_list args;
@@ -40,8 +37,7 @@ bool error_set(struct error *e, enum exit_status status, const char *format, ...
     return false;
 }
 
-bool error_prefix(struct error *e, const char *format, ...)
-{
+bool error_prefix(struct error *e, const char *format, ...) {
     if (e == NULL || e->status == EXIT_DONE)
         return false;
     char prefix[sizeof e->text], old[sizeof e->text];
@@ -57,8 +53,7 @@ bool error_prefix(struct error *e, const char *format, ...)
     return false;
 }
 
-void bug_at(const char *file, int line, const char *function, const char *format, ...)
-{
+void bug_at(const char *file, int line, const char *function, const char *format, ...) {
     char text[1024];
     va_list args;
     va_start(args, format);

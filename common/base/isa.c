@@ -7,8 +7,7 @@
 
 static const char *const name[] = {[RUNS_BASELINE] = "baseline", [RUNS_AVX2] = "avx2", [RUNS_AVX512] = "avx512"};
 
-static enum isa best(void)
-{
+static enum isa best(void) {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
@@ -20,8 +19,7 @@ static enum isa best(void)
     return RUNS_BASELINE;
 }
 
-enum isa isa_here(void)
-{
+enum isa isa_here(void) {
     static int known;  // 1 + what runs; every thread would find the same
     int k = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (k)
@@ -35,7 +33,6 @@ enum isa isa_here(void)
     return here;
 }
 
-const char *isa_name(void)
-{
+const char *isa_name(void) {
     return name[isa_here()];
 }

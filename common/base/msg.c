@@ -21,15 +21,13 @@ static double start;
 static bool terminal, colour;
 static bool drawn;  // a progress line stands on the terminal
 
-double msg_clock(void)
-{
+double msg_clock(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void msg_open(const char *program)
-{
+void msg_open(const char *program) {
     name = program;
     start = msg_clock();
     out_handle_signals();
@@ -38,13 +36,11 @@ void msg_open(const char *program)
     colour = terminal && !(no_colour && *no_colour);
 }
 
-void msg_verbosity(int new_level)
-{
+void msg_verbosity(int new_level) {
     level = new_level;
 }
 
-static void put(const char *text, size_t length)
-{
+static void put(const char *text, size_t length) {
     while (length > 0) {
         ssize_t written = write(STDERR_FILENO, text, length);
         if (written < 0 && errno != EINTR)
@@ -56,8 +52,7 @@ static void put(const char *text, size_t length)
     }
 }
 
-static void erase(void)
-{
+static void erase(void) {
     if (drawn)
         put("\r\033[K", 4);
     drawn = false;
@@ -65,8 +60,7 @@ static void erase(void)
 
 // Prints each line of a text as "NAME: LABEL: line"; control characters out of file names and tensors are not
 // for the terminal.
-static void say(const char *label, const char *label_colour, const char *format, va_list args)
-{
+static void say(const char *label, const char *label_colour, const char *format, va_list args) {
     char *text = NULL;
     if (vasprintf(&text, format, args) < 0)
         return;
@@ -98,59 +92,50 @@ static void say(const char *label, const char *label_colour, const char *format,
     } while (0)
 
 static void say_plain(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say_plain(const char *format, ...)
-{
+static void say_plain(const char *format, ...) {
     SAY("", "");
 }
 
 static void say_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say_error(const char *format, ...)
-{
+static void say_error(const char *format, ...) {
     SAY("error: ", "\033[31m");
 }
 
-void msg_say(const char *format, ...)
-{
+void msg_say(const char *format, ...) {
     if (level >= 0)
         SAY("", "");
 }
 
-void msg_more(const char *format, ...)
-{
+void msg_more(const char *format, ...) {
     if (level >= 1)
         SAY("", "");
 }
 
-void msg_warn(const char *format, ...)
-{
+void msg_warn(const char *format, ...) {
     SAY("warning: ", "\033[33m");
 }
 
 // Not by exit: workers may still compute, and must not meet libraries that are being torn down.
-static _Noreturn void end(enum exit_status status)
-{
+static _Noreturn void end(enum exit_status status) {
     out_remove_unfinished();
     fflush(stdout);
     _exit(status);
 }
 
-void msg_fail(const struct error *e)
-{
+void msg_fail(const struct error *e) {
     BUG_IF(e->status == EXIT_DONE, "failed without a reason");
     say_error("%s", e->text);
     end(e->status);
 }
 
-void msg_usage(const char *format, ...)
-{
+void msg_usage(const char *format, ...) {
     SAY("error: ", "\033[31m");
     say_plain("try '%s --help'", name);
     end(EXIT_USAGE);
 }
 
 // The peak since this program was started. getrusage's figure would include the process that forked us.
-static double peak_mib(void)
-{
+static double peak_mib(void) {
     double kib = 0;
     FILE *f = fopen("/proc/self/status", "r");
     char line[256];
@@ -165,8 +150,7 @@ static double peak_mib(void)
     return kib / 1024;
 }
 
-int msg_close(void)
-{
+int msg_close(void) {
     // The last moment at which a full disk behind printf's buffer can be reported.
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout)) {
@@ -188,8 +172,7 @@ int msg_close(void)
 
 // --- progress ---
 
-static void format_rate(double rate, char out[16])
-{
+static void format_rate(double rate, char out[16]) {
     if (rate >= 1e6)
         snprintf(out, 16, "%.3gM/s", rate * 1e-6);
     else if (rate >= 1e4)
@@ -198,8 +181,7 @@ static void format_rate(double rate, char out[16])
         snprintf(out, 16, rate >= 100 ? "%.0f/s" : "%.3g/s", rate);
 }
 
-static void format_left(double seconds, char out[24])
-{
+static void format_left(double seconds, char out[24]) {
     if (!(seconds < 1e7))
         snprintf(out, 24, "long");
     else if (seconds >= 3600)
@@ -210,14 +192,12 @@ static void format_left(double seconds, char out[24])
         snprintf(out, 24, "%.0f s", seconds);
 }
 
-void progress_open(struct progress *p, const char *what, long total)
-{
+void progress_open(struct progress *p, const char *what, long total) {
     double now = msg_clock();
     *p = (struct progress){.what = what, .total = total, .start = now, .drawn = now};
 }
 
-void progress_step(struct progress *p, long done, const char *note)
-{
+void progress_step(struct progress *p, long done, const char *note) {
     p->done = done;
     if (level < 0)
         return;
@@ -264,8 +244,7 @@ void progress_step(struct progress *p, long done, const char *note)
     drawn = true;
 }
 
-void progress_close(struct progress *p)
-{
+void progress_close(struct progress *p) {
     (void)p;
     erase();
 }

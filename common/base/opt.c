@@ -21,8 +21,7 @@
 // --- numbers ---
 
 // "C", whatever setlocale was told.
-static locale_t plain_locale(void)
-{
+static locale_t plain_locale(void) {
     static locale_t plain;
     if (plain == NULL)
         plain = newlocale(LC_ALL_MASK, "C", NULL);
@@ -30,8 +29,7 @@ static locale_t plain_locale(void)
     return plain;
 }
 
-static const char *skip_digits(const char *c, int *count)
-{
+static const char *skip_digits(const char *c, int *count) {
     for (; *c >= '0' && *c <= '9'; c++)
         ++*count;
     return c;
@@ -39,8 +37,7 @@ static const char *skip_digits(const char *c, int *count)
 
 // [+-] digits [. digits] [e [+-] digits], at least one digit before the exponent. NULL when there is no such
 // thing; strtod alone would also take "inf", "nan", "0x1p3" and leading blanks.
-static const char *scan_decimal(const char *c)
-{
+static const char *scan_decimal(const char *c) {
     int digits = 0, exponent = 0;
     c += *c == '+' || *c == '-';
     c = skip_digits(c, &digits);
@@ -57,8 +54,7 @@ static const char *scan_decimal(const char *c)
     return c;
 }
 
-bool parse_real(const char *text, double *value)
-{
+bool parse_real(const char *text, double *value) {
     const char *end = scan_decimal(text);
     if (end == NULL || (*end != '\0' && *end != '/'))
         return false;
@@ -76,8 +72,7 @@ bool parse_real(const char *text, double *value)
     return true;
 }
 
-bool parse_seed(const char *text, uint64_t *value)
-{
+bool parse_seed(const char *text, uint64_t *value) {
     uint64_t sum = 0;
     if (*text == '\0')
         return false;
@@ -90,8 +85,7 @@ bool parse_seed(const char *text, uint64_t *value)
     return true;
 }
 
-bool parse_int(const char *text, int64_t *value)
-{
+bool parse_int(const char *text, int64_t *value) {
     bool negative = *text == '-';
     uint64_t size;
     if (!parse_seed(text + (*text == '-' || *text == '+'), &size) || size > (uint64_t)INT64_MAX + negative)
@@ -100,8 +94,7 @@ bool parse_int(const char *text, int64_t *value)
     return true;
 }
 
-void format_real(double value, bool single, char *out)
-{
+void format_real(double value, bool single, char *out) {
     locale_t old = uselocale(plain_locale());
     // A decimal of 15 (6) digits survives a double (float), so no shorter one is lost by starting there, except
     // among denormals, which have fewer digits.
@@ -138,18 +131,15 @@ static struct opt builtin[BUILTINS] = {
 };
 
 // The tool's options, then the ones that every tool has.
-static int option_count(const struct program *p)
-{
+static int option_count(const struct program *p) {
     return p->count + BUILTINS;
 }
 
-static struct opt *option(const struct program *p, int i)
-{
+static struct opt *option(const struct program *p, int i) {
     return i < p->count ? &p->opts[i] : &builtin[i - p->count];
 }
 
-static void check_table(const struct program *p)
-{
+static void check_table(const struct program *p) {
     for (int i = 0; i < option_count(p); i++) {
         const struct opt *o = option(p, i);
         BUG_IF(!o->name || !o->at || !o->help, "%s: option %d lacks its name, place or help", p->name, i);
@@ -161,8 +151,7 @@ static void check_table(const struct program *p)
     }
 }
 
-bool opt_given(const struct program *p, const char *name)
-{
+bool opt_given(const struct program *p, const char *name) {
     for (int i = 0; i < p->count; i++)
         if (strcmp(p->opts[i].name, name) == 0)
             return p->opts[i].given;
@@ -171,14 +160,12 @@ bool opt_given(const struct program *p, const char *name)
 
 // --- --help, --completion ---
 
-static bool is_number(const struct opt *o)
-{
+static bool is_number(const struct opt *o) {
     return o->kind == OPT_INT || o->kind == OPT_REAL || o->kind == OPT_REALS || o->kind == OPT_SEED;
 }
 
 // The value an option has now, as it would be typed; "" where there is none. NaN stands for "not set".
-static const char *value_text(struct arena *a, const struct opt *o)
-{
+static const char *value_text(struct arena *a, const struct opt *o) {
     char number[32];
     const char *text = "";
     switch (o->kind) {
@@ -213,8 +200,7 @@ static const char *value_text(struct arena *a, const struct opt *o)
 }
 
 // "at least 0", "0 to 1"; "" where anything goes.
-static const char *range_text(struct arena *a, const struct opt *o)
-{
+static const char *range_text(struct arena *a, const struct opt *o) {
     if ((o->low == 0 && o->high == 0) || !is_number(o))
         return "";
     char low[32], high[32];
@@ -229,8 +215,7 @@ static const char *range_text(struct arena *a, const struct opt *o)
                      : arena_print(a, "%s to %s", low, high);
 }
 
-static const char *choices_text(struct arena *a, const char *choices)
-{
+static const char *choices_text(struct arena *a, const char *choices) {
     const char *text = "";
     while (*choices) {
         size_t length = strcspn(choices, "|");
@@ -240,8 +225,7 @@ static const char *choices_text(struct arena *a, const char *choices)
     return text;
 }
 
-static const char *help_text(struct arena *a, const struct opt *o)
-{
+static const char *help_text(struct arena *a, const struct opt *o) {
     const char *text = o->help, *value = value_text(a, o);
     if (o->choices)
         text = arena_print(a, "%s: %s", text, choices_text(a, o->choices));
@@ -251,8 +235,7 @@ static const char *help_text(struct arena *a, const struct opt *o)
 }
 
 // Words of `text` from column `column` on, broken before column 80 and continued at `indent`.
-static void print_wrapped(const char *text, int column, int indent)
-{
+static void print_wrapped(const char *text, int column, int indent) {
     enum { WIDTH = 80 };
     bool first = true;
     while (*text) {
@@ -273,8 +256,7 @@ static void print_wrapped(const char *text, int column, int indent)
     putchar('\n');
 }
 
-static void print_option(struct arena *a, const struct opt *o)
-{
+static void print_option(struct arena *a, const struct opt *o) {
     enum { INDENT = 26 };
     int column = o->letter ? printf("  -%c, --%s", o->letter, o->name) : printf("      --%s", o->name);
     if (o->argument)
@@ -287,8 +269,7 @@ static void print_option(struct arena *a, const struct opt *o)
     print_wrapped(help_text(a, o), INDENT, INDENT);
 }
 
-static void print_help(const struct program *p)
-{
+static void print_help(const struct program *p) {
     struct arena a = {0};
     printf("%s - %s\n\nUsage: %s [OPTION...]%s%s\n\nOptions:\n", p->name, p->summary, p->name, *p->operands ? " " : "",
            p->operands);
@@ -310,8 +291,7 @@ static void print_help(const struct program *p)
 
 // Tab-separated, "-" where there is nothing: name, letter, argument, help as --help has it, values ("file" or the
 // choices with '|'), default.
-static void print_completion(const struct program *p)
-{
+static void print_completion(const struct program *p) {
     struct arena a = {0};
     for (int i = 0; i < option_count(p); i++) {
         const struct opt *o = option(p, i);
@@ -327,8 +307,7 @@ static void print_completion(const struct program *p)
 // --- values ---
 
 static _Noreturn void refuse(const struct opt *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static _Noreturn void refuse(const struct opt *o, const char *format, ...)
-{
+static _Noreturn void refuse(const struct opt *o, const char *format, ...) {
     char text[512];
     va_list args;
     va_start(args, format);
@@ -338,8 +317,7 @@ static _Noreturn void refuse(const struct opt *o, const char *format, ...)
 }
 
 // Edit distance with transpositions (optimal string alignment), case ignored.
-static int distance(const char *x, int nx, const char *y, int ny)
-{
+static int distance(const char *x, int nx, const char *y, int ny) {
     enum { MOST = 40 };
     if (nx > MOST || ny > MOST)
         return MOST;
@@ -363,13 +341,11 @@ static int distance(const char *x, int nx, const char *y, int ny)
     return d[nx][ny];
 }
 
-static bool close_enough(int wrong, int length)
-{
+static bool close_enough(int wrong, int length) {
     return wrong <= (length <= 4 ? 1 : length <= 8 ? 2 : 3);
 }
 
-static bool is_choice(const char *choices, const char *word, int length)
-{
+static bool is_choice(const char *choices, const char *word, int length) {
     while (*choices) {
         int n = (int)strcspn(choices, "|");
         if (n == length && strncmp(choices, word, (size_t)n) == 0)
@@ -379,8 +355,7 @@ static bool is_choice(const char *choices, const char *word, int length)
     return false;
 }
 
-static void check_choice(const struct opt *o, const char *word, int length)
-{
+static void check_choice(const struct opt *o, const char *word, int length) {
     if (is_choice(o->choices, word, length))
         return;
     struct arena a = {0};
@@ -400,16 +375,14 @@ static void check_choice(const struct opt *o, const char *word, int length)
     refuse(o, "'%.*s' is not one of %s", length, word, choices_text(&a, o->choices));
 }
 
-static void check_range(const struct opt *o, double value, const char *text)
-{
+static void check_range(const struct opt *o, double value, const char *text) {
     if ((o->low == 0 && o->high == 0) || (value >= o->low && value <= o->high))
         return;
     struct arena a = {0};
     refuse(o, "%s is out of range; expected %s", text, range_text(&a, o));
 }
 
-static void store(struct opt *o, const char *text)
-{
+static void store(struct opt *o, const char *text) {
     switch (o->kind) {
     case OPT_FLAG:
         *(bool *)o->at = true;
@@ -484,16 +457,14 @@ static void store(struct opt *o, const char *text)
 
 // --- the walk ---
 
-static struct opt *find_letter(const struct program *p, char letter)
-{
+static struct opt *find_letter(const struct program *p, char letter) {
     for (int i = 0; i < option_count(p); i++)
         if (option(p, i)->letter == letter)
             return option(p, i);
     return NULL;
 }
 
-static _Noreturn void unknown_name(const struct program *p, const char *name, int length)
-{
+static _Noreturn void unknown_name(const struct program *p, const char *name, int length) {
     const char *closest = NULL;
     int best = 99;
     for (int i = 0; i < option_count(p); i++) {
@@ -510,8 +481,7 @@ static _Noreturn void unknown_name(const struct program *p, const char *name, in
 }
 
 // An exact name, or a prefix that fits one option alone. NULL in the dry walk where there is none.
-static struct opt *find_name(const struct program *p, const char *name, int length, bool dry)
-{
+static struct opt *find_name(const struct program *p, const char *name, int length, bool dry) {
     struct opt *found = NULL;
     for (int i = 0; i < option_count(p); i++) {
         struct opt *o = option(p, i);
@@ -536,8 +506,7 @@ static struct opt *find_name(const struct program *p, const char *name, int leng
     return found;
 }
 
-static void take(struct opt *o, const char *value, bool dry)
-{
+static void take(struct opt *o, const char *value, bool dry) {
     if (dry) {
         if (o->kind == OPT_FLAG && o >= builtin && o < builtin + BUILTINS)
             *(bool *)o->at = true;
@@ -550,8 +519,7 @@ static void take(struct opt *o, const char *value, bool dry)
 }
 
 // The value of an option that has it in the next argument. Another option's name there is a forgotten value.
-static const char *next_value(const struct opt *o, int argc, char **argv, int *i, bool dry)
-{
+static const char *next_value(const struct opt *o, int argc, char **argv, int *i, bool dry) {
     const char *value = *i + 1 < argc ? argv[*i + 1] : NULL;
     if (value == NULL || strncmp(value, "--", 2) == 0) {
         if (dry)
@@ -564,8 +532,7 @@ static const char *next_value(const struct opt *o, int argc, char **argv, int *i
     return value;
 }
 
-static struct operands walk(struct program *p, int argc, char **argv, char **operand, bool dry)
-{
+static struct operands walk(struct program *p, int argc, char **argv, char **operand, bool dry) {
     struct operands found = {.value = operand};
     bool options = true;
     for (int i = 1; i < argc; i++) {
@@ -606,8 +573,7 @@ static struct operands walk(struct program *p, int argc, char **argv, char **ope
 }
 
 // The n-th word of the operands line, for "MODEL is missing".
-static const char *operand_name(struct arena *a, const struct program *p, int n)
-{
+static const char *operand_name(struct arena *a, const struct program *p, int n) {
     const char *c = p->operands;
     for (;;) {
         c += strspn(c, " ");
@@ -620,8 +586,7 @@ static const char *operand_name(struct arena *a, const struct program *p, int n)
     }
 }
 
-struct operands opt_parse(struct program *p, int argc, char **argv)
-{
+struct operands opt_parse(struct program *p, int argc, char **argv) {
     check_table(p);
     msg_open(p->name);
     msg_verbosity(0);

@@ -50,23 +50,20 @@ struct pool {
     pthread_cond_t wake, finished;
 };
 
-void pool_flush_denormals(void)
-{
+void pool_flush_denormals(void) {
 #if defined(__x86_64__)
     _mm_setcsr(_mm_getcsr() | 0x8040);  // FTZ, DAZ
 #endif
 }
 
-static void relax(void)
-{
+static void relax(void) {
 #if defined(__x86_64__)
     _mm_pause();
 #endif
 }
 
 // Runs jobs until none is left, and wakes the caller if that completed the run.
-static void work(struct pool *p, int worker)
-{
+static void work(struct pool *p, int worker) {
     long finished = 0, count = 0, r;
     while (atomic_load_explicit(&p->left, memory_order_relaxed) > 0 && (r = atomic_fetch_sub(&p->left, 1)) > 0) {
         count = p->count;
@@ -82,13 +79,11 @@ static void work(struct pool *p, int worker)
     }
 }
 
-static bool called(struct pool *p)
-{
+static bool called(struct pool *p) {
     return atomic_load(&p->left) > 0 || atomic_load(&p->stop);
 }
 
-static void *worker_main(void *argument)
-{
+static void *worker_main(void *argument) {
     struct worker *w = argument;
     struct pool *p = w->pool;
     pool_flush_denormals();
@@ -109,8 +104,7 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-static int processors(void)
-{
+static int processors(void) {
     for (int most = 1024; most <= 1 << 20; most *= 2) {
         cpu_set_t *set = CPU_ALLOC((size_t)most);
         size_t size = CPU_ALLOC_SIZE((size_t)most);
@@ -122,8 +116,7 @@ static int processors(void)
     return 1;
 }
 
-struct pool *pool_new(int threads)
-{
+struct pool *pool_new(int threads) {
     BUG_IF(threads < 0, "a pool of %d threads", threads);
     int available = processors();
     struct pool *p = memory_zero(sizeof *p);
@@ -153,8 +146,7 @@ struct pool *pool_new(int threads)
     return p;
 }
 
-static void wake_all(struct pool *p)
-{
+static void wake_all(struct pool *p) {
     if (atomic_load(&p->sleepers) > 0) {
         pthread_mutex_lock(&p->mutex);
         pthread_cond_broadcast(&p->wake);
@@ -162,8 +154,7 @@ static void wake_all(struct pool *p)
     }
 }
 
-void pool_free(struct pool *p)
-{
+void pool_free(struct pool *p) {
     if (p == NULL)
         return;
     atomic_store(&p->stop, true);
@@ -177,13 +168,11 @@ void pool_free(struct pool *p)
     free(p);
 }
 
-int pool_threads(const struct pool *p)
-{
+int pool_threads(const struct pool *p) {
     return p->threads;
 }
 
-void pool_run(struct pool *p, long count, void (*job)(void *data, long i, int worker), void *data)
-{
+void pool_run(struct pool *p, long count, void (*job)(void *data, long i, int worker), void *data) {
     BUG_IF(p->running, "pool_run called from inside a job");
     if (count <= 0)
         return;

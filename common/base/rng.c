@@ -11,8 +11,7 @@
 #include "isa.h"
 #include "rng_isa.h"
 
-struct stream rng_stream(uint64_t seed, const char *purpose)
-{
+struct stream rng_stream(uint64_t seed, const char *purpose) {
     unsigned char digest[32];
     struct hash *h = hash_new();
     hash_add_u64(h, seed);
@@ -25,8 +24,7 @@ struct stream rng_stream(uint64_t seed, const char *purpose)
     return s;
 }
 
-void rng_block(const uint32_t counter[4], struct stream s, uint32_t out[4])
-{
+void rng_block(const uint32_t counter[4], struct stream s, uint32_t out[4]) {
     uint32_t c0 = counter[0], c1 = counter[1], c2 = counter[2], c3 = counter[3];
     for (uint32_t round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)c0 * 0xD2511F53u, p1 = (uint64_t)c2 * 0xCD9E8D57u;
@@ -49,8 +47,7 @@ static const struct variant variant_baseline = {rng_uniform_baseline, rng_normal
                             variant_avx2 = {rng_uniform_avx2, rng_normal_avx2},
                             variant_avx512 = {rng_uniform_avx512, rng_normal_avx512};
 
-static void fill(rng_fill *batch, long values, struct stream s, const uint32_t counter[3], float *out, long count)
-{
+static void fill(rng_fill *batch, long values, struct stream s, const uint32_t counter[3], float *out, long count) {
     BUG_IF(count < 0 || count > (1L << 32), "%ld random values", count);
     uint32_t block = 0;
     long i = 0;
@@ -63,32 +60,27 @@ static void fill(rng_fill *batch, long values, struct stream s, const uint32_t c
     }
 }
 
-void rng_uniform(struct stream s, uint32_t example, uint32_t step, uint32_t restart, float *out, long count)
-{
+void rng_uniform(struct stream s, uint32_t example, uint32_t step, uint32_t restart, float *out, long count) {
     fill(ISA_PICK(variant)->uniform, RNG_WORDS, s, (const uint32_t[]){example, step, restart}, out, count);
 }
 
-void rng_normal(struct stream s, uint32_t example, uint32_t step, uint32_t restart, float *out, long count)
-{
+void rng_normal(struct stream s, uint32_t example, uint32_t step, uint32_t restart, float *out, long count) {
     fill(ISA_PICK(variant)->normal, RNG_NORMALS, s, (const uint32_t[]){example, step, restart}, out, count);
 }
 
-static uint64_t bits64(struct stream s, uint32_t example, uint32_t step, uint32_t restart, uint32_t block)
-{
+static uint64_t bits64(struct stream s, uint32_t example, uint32_t step, uint32_t restart, uint32_t block) {
     uint32_t word[4];
     rng_block((const uint32_t[]){example, step, restart, block}, s, word);
     return (uint64_t)word[0] << 32 | word[1];
 }
 
-double rng_one(struct stream s, uint32_t example, uint32_t step, uint32_t restart)
-{
+double rng_one(struct stream s, uint32_t example, uint32_t step, uint32_t restart) {
     return (double)(bits64(s, example, step, restart, 0) >> 11) * 0x1p-53;
 }
 
 // Lemire 2019, "Fast random integer generation in an interval": the high word of bits * n, drawn again where
 // the low word falls into the part that would favour some results.
-uint64_t rng_below(struct stream s, uint32_t example, uint32_t step, uint32_t restart, uint64_t n)
-{
+uint64_t rng_below(struct stream s, uint32_t example, uint32_t step, uint32_t restart, uint64_t n) {
     BUG_IF(n == 0, "an integer below 0");
     for (uint32_t block = 0;; block++) {
         unsigned __int128 product = (unsigned __int128)bits64(s, example, step, restart, block) * n;
@@ -98,8 +90,7 @@ uint64_t rng_below(struct stream s, uint32_t example, uint32_t step, uint32_t re
     }
 }
 
-void rng_permutation(struct stream s, uint32_t step, int64_t *out, int64_t count)
-{
+void rng_permutation(struct stream s, uint32_t step, int64_t *out, int64_t count) {
     for (int64_t i = 0; i < count; i++)
         out[i] = i;
     for (int64_t i = count - 1; i > 0; i--) {

@@ -31,8 +31,7 @@ enum { WIDE = 2 };
 #endif
 typedef uint64_t wide __attribute__((vector_size(8 * WIDE)));
 
-static inline wide product(wide x, wide y)
-{
+static inline wide product(wide x, wide y) {
 #if defined(__AVX512F__)
     return (wide)_mm512_mul_epu32((__m512i)x, (__m512i)y);
 #elif defined(__AVX2__)
@@ -45,8 +44,7 @@ static inline wide product(wide x, wide y)
 }
 
 // sqrt of each; the C function, which may set errno, is not vectorised.
-static inline void root(double x[WIDE])
-{
+static inline void root(double x[WIDE]) {
 #if defined(__AVX512F__)
     _mm512_storeu_pd(x, _mm512_sqrt_pd(_mm512_loadu_pd(x)));
 #elif defined(__AVX2__)
@@ -61,8 +59,7 @@ static inline void root(double x[WIDE])
 
 // Words 0 and 1 of each block go to `a`, 2 and 3 to `b`, the even one in the low half.
 static inline void philox(const uint32_t key[2], const uint32_t counter[3], uint32_t first, wide a[RNG_LANES / WIDE],
-                          wide b[RNG_LANES / WIDE])
-{
+                          wide b[RNG_LANES / WIDE]) {
     const wide zero = {0}, m0 = zero + 0xD2511F53u, m1 = zero + 0xCD9E8D57u;
     const uint64_t numbers[] = {0, 1, 2, 3, 4, 5, 6, 7};
     wide lanes;
@@ -95,8 +92,7 @@ static inline void philox(const uint32_t key[2], const uint32_t counter[3], uint
     }
 }
 
-void VARIANT(rng_uniform)(const uint32_t key[2], const uint32_t counter[3], uint32_t first, float *restrict out)
-{
+void VARIANT(rng_uniform)(const uint32_t key[2], const uint32_t counter[3], uint32_t first, float *restrict out) {
     wide a[RNG_LANES / WIDE], b[RNG_LANES / WIDE];
     philox(key, counter, first, a, b);
     uint64_t x[RNG_LANES], y[RNG_LANES], pair[2 * RNG_LANES];
@@ -112,29 +108,25 @@ void VARIANT(rng_uniform)(const uint32_t key[2], const uint32_t counter[3], uint
         out[i] = (float)(int32_t)(word[i] >> 8) * 0x1p-24f;
 }
 
-static inline double as_double(uint64_t bits)
-{
+static inline double as_double(uint64_t bits) {
     double d;
     memcpy(&d, &bits, sizeof d);
     return d;
 }
 
-static inline uint64_t as_bits(double d)
-{
+static inline uint64_t as_bits(double d) {
     uint64_t bits;
     memcpy(&bits, &d, sizeof bits);
     return bits;
 }
 
 // The upper 52 bits as a double in [1, 2).
-static inline double one_to_two(uint64_t bits)
-{
+static inline double one_to_two(uint64_t bits) {
     return as_double(0x3ffull << 52 | bits >> 12);
 }
 
 // ln u for 2^-52 <= u <= 1: u = 2^e m with m in [sqrt(1/2), sqrt(2)), ln m = 2 artanh((m - 1) / (m + 1)).
-static inline double logarithm(double u)
-{
+static inline double logarithm(double u) {
     const uint64_t root_half = 0x3fe6a09e667f3bcdull;
     uint64_t shifted = as_bits(u) - root_half;
     // The exponent is at most 0 and above -64: a double holds it exactly without an integer conversion.
@@ -156,8 +148,7 @@ static inline double logarithm(double u)
 
 // Pair i of a block's normals: radius sqrt(-2 ln u), angle 2 pi v. The angle is a quarter turn q and a rest
 // within an eighth, where the Taylor series of sine and cosine converge to the last bit.
-void VARIANT(rng_normal)(const uint32_t key[2], const uint32_t counter[3], uint32_t first, float *restrict out)
-{
+void VARIANT(rng_normal)(const uint32_t key[2], const uint32_t counter[3], uint32_t first, float *restrict out) {
     wide a[RNG_LANES / WIDE], b[RNG_LANES / WIDE];
     philox(key, counter, first, a, b);
     uint64_t x[RNG_LANES], y[RNG_LANES];

@@ -13,8 +13,7 @@
 #include "error.h"
 
 // ln n! minus Stirling's formula: lgamma(n + 1) - (n + 1/2) ln n + n - ln(2 pi) / 2.
-static double stirling_rest(double n)
-{
+static double stirling_rest(double n) {
     if (n < 16) {
         int sign;
         return lgamma_r(n + 1, &sign) - (n + 0.5) * log(n) + n - 0.918938533204672741780329736406;
@@ -24,8 +23,7 @@ static double stirling_rest(double n)
 }
 
 // x ln(x / m) + m - x, without cancellation near x = m: d is m - x, exact where it is small.
-static double deviance(double x, double m, double d)
-{
+static double deviance(double x, double m, double d) {
     if (fabs(d) > 0.1 * (x + m))
         return d - x * log(m / x);
     double v = -d / (x + m), sum = -d * v, term = 2 * x * v;
@@ -39,8 +37,7 @@ static double deviance(double x, double m, double d)
 }
 
 // x^a y^b / B(a, b) with y = 1 - x; the smaller of x and y is the exact one.
-static double beta_front(double a, double b, double x, double y)
-{
+static double beta_front(double a, double b, double x, double y) {
     double n = a + b, d = x <= y ? n * x - a : b - n * y;
     double exponent = stirling_rest(n) - stirling_rest(a) - stirling_rest(b) - deviance(a, n * x, d) -
                       deviance(b, n * y, -d);
@@ -48,8 +45,7 @@ static double beta_front(double a, double b, double x, double y)
 }
 
 // x^a y^b / B(a, b) / I_x(a, b).
-static double beta_fraction(double a, double b, double x, double y)
-{
+static double beta_fraction(double a, double b, double x, double y) {
     double f = 0, c = 0, d = 0;
     // It converges within a few times sqrt(max(a, b)) terms on the side of the mean where it is used.
     for (double m = 0; m < 1e7; m++) {
@@ -70,8 +66,7 @@ static double beta_fraction(double a, double b, double x, double y)
 }
 
 // I_x(a, b) with y = 1 - x given apart, so that neither end loses digits.
-static double beta_xy(double a, double b, double x, double y)
-{
+static double beta_xy(double a, double b, double x, double y) {
     if (x <= 0)
         return 0;
     if (y <= 0)
@@ -82,8 +77,7 @@ static double beta_xy(double a, double b, double x, double y)
     return 1 - front / beta_fraction(b, a, y, x);
 }
 
-double stats_beta(double a, double b, double x)
-{
+double stats_beta(double a, double b, double x) {
     BUG_IF(!(a > 0 && b > 0 && x >= 0 && x <= 1), "beta(%g, %g) at %g", a, b, x);
     return beta_xy(a, b, x, 1 - x);
 }
@@ -91,8 +85,7 @@ double stats_beta(double a, double b, double x)
 // The x with I_x(a, b) = p, where p + q = 1 and the smaller of the two is exact. The unknown is whichever of x
 // and 1 - x is the small one, and the tail whichever is the smaller, so that neither loses digits. Newton on the
 // logarithm of the tail against that of x, both near straight lines far out; halving where a step leaves the bracket.
-static double beta_solve(double a, double b, double p, double q)
-{
+static double beta_solve(double a, double b, double p, double q) {
     if (a > b)
         return 1 - beta_solve(b, a, q, p);
     bool lower = p <= q;
@@ -118,20 +111,17 @@ static double beta_solve(double a, double b, double p, double q)
     return x;
 }
 
-double stats_beta_inverse(double a, double b, double p)
-{
+double stats_beta_inverse(double a, double b, double p) {
     BUG_IF(!(a > 0 && b > 0 && p >= 0 && p <= 1), "inverse beta(%g, %g) at %g", a, b, p);
     return p == 0 || p == 1 ? p : beta_solve(a, b, p, 1 - p);
 }
 
-double stats_normal_cdf(double z)
-{
+double stats_normal_cdf(double z) {
     return 0.5 * erfc(-z * M_SQRT1_2);
 }
 
 // Abramowitz & Stegun 26.2.23 (error below 4.5e-4), then Halley's cubic steps on the distribution itself.
-double stats_normal_quantile(double p)
-{
+double stats_normal_quantile(double p) {
     BUG_IF(!(p > 0 && p < 1), "normal quantile of %g", p);
     if (p > 0.5)
         return -stats_normal_quantile(1 - p);
@@ -144,8 +134,7 @@ double stats_normal_quantile(double p)
     return z;
 }
 
-struct interval stats_clopper_pearson(long k, long n, double level)
-{
+struct interval stats_clopper_pearson(long k, long n, double level) {
     BUG_IF(n < 0 || k < 0 || k > n || !(level > 0 && level < 1), "%ld of %ld at level %g", k, n, level);
     double tail = (1 - level) / 2, x = (double)k, y = (double)(n - k);
     return (struct interval){
@@ -157,8 +146,7 @@ struct interval stats_clopper_pearson(long k, long n, double level)
 // Eight running sums over at most 128 values, then halves: the order is a function of n alone.
 enum { SUM_BASE = 128 };
 
-double stats_sum(const double *x, long n)
-{
+double stats_sum(const double *x, long n) {
     if (n > SUM_BASE) {
         long half = n / 2 / 8 * 8;
         return stats_sum(x, half) + stats_sum(x + half, n - half);

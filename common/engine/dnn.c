@@ -31,36 +31,31 @@ struct dnn_conv {
     dnnl_memory_desc_t plain;  // weights as [O, C, kh, kw]
 };
 
-static void check(dnnl_status_t status, const char *what)
-{
+static void check(dnnl_status_t status, const char *what) {
     BUG_IF(status != dnnl_success, "oneDNN: %s gives status %d", what, (int)status);
 }
 #define CHECK(call) check(call, #call)
 
-static const struct dnn_loops *loops(void)
-{
+static const struct dnn_loops *loops(void) {
     return ISA_PICK(dnn_loops);
 }
 
 // One engine for the process, never destroyed: it outlives every thread.
 static dnnl_engine_t engine;
-static void engine_start(void)
-{
+static void engine_start(void) {
     CHECK(dnnl_engine_create(&engine, dnnl_cpu, 0));
 }
 
 // ---- creation
 
-static dnnl_memory_desc_t describe(int rank, const dnnl_dims_t dim, dnnl_format_tag_t layout)
-{
+static dnnl_memory_desc_t describe(int rank, const dnnl_dims_t dim, dnnl_format_tag_t layout) {
     dnnl_memory_desc_t d;
     CHECK(dnnl_memory_desc_init_by_tag(&d, rank, dim, dnnl_f32, layout));
     return d;
 }
 
 static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_kind kind,
-                                           dnnl_primitive_desc_t hint)
-{
+                                           dnnl_primitive_desc_t hint) {
     const struct dnn_shape *s = &c->shape;
     const dnnl_dims_t strides = {s->stride, s->stride}, padding = {s->padding, s->padding};
     const dnnl_memory_desc_t *tail = c->bias ? &c->tail : NULL;
@@ -98,8 +93,7 @@ static dnnl_primitive_desc_t describe_conv(const struct dnn_conv *c, enum dnn_ki
     return p;
 }
 
-static void create(struct dnn_conv *c)
-{
+static void create(struct dnn_conv *c) {
     dnnl_primitive_desc_t forward = NULL;  // the library wants to see it before either gradient
     if (c->kind != DNN_FORWARD) forward = describe_conv(c, DNN_FORWARD, NULL);
     dnnl_primitive_desc_t p = describe_conv(c, c->kind, forward);
@@ -117,8 +111,7 @@ static void create(struct dnn_conv *c)
     CHECK(dnnl_primitive_desc_destroy(p));
 }
 
-struct dnn_conv *dnn_conv_new(enum dnn_kind kind, const struct dnn_shape *s, bool bias, bool relu)
-{
+struct dnn_conv *dnn_conv_new(enum dnn_kind kind, const struct dnn_shape *s, bool bias, bool relu) {
     const int rows = s->height + 2 * s->padding - s->kernel_height, cols = s->width + 2 * s->padding - s->kernel_width;
     BUG_IF(s->examples < 1 || s->channels < 1 || s->out_channels < 1 || s->stride < 1 || s->padding < 0 || rows < 0 ||
                cols < 0 || s->out_height != rows / s->stride + 1 || s->out_width != cols / s->stride + 1,
@@ -145,8 +138,7 @@ struct dnn_conv *dnn_conv_new(enum dnn_kind kind, const struct dnn_shape *s, boo
     return c;
 }
 
-void dnn_conv_free(struct dnn_conv *c)
-{
+void dnn_conv_free(struct dnn_conv *c) {
     if (!c) return;
     if (!c->narrow) {
         CHECK(dnnl_primitive_destroy(c->conv));
@@ -157,20 +149,17 @@ void dnn_conv_free(struct dnn_conv *c)
 
 // ---- few channels: sizes and weights of our own loops
 
-static int64_t taps(const struct dnn_shape *s)
-{
+static int64_t taps(const struct dnn_shape *s) {
     return (int64_t)s->kernel_height * s->kernel_width * s->channels;
 }
 
-static size_t narrow_floats(const struct dnn_conv *c)
-{
+static size_t narrow_floats(const struct dnn_conv *c) {
     const struct dnn_shape *s = &c->shape;
     if (c->kind == DNN_DX) return taps(s) * s->out_channels;
     return (taps(s) + (c->kind == DNN_DW)) * dnn_narrow_panels(s);
 }
 
-static size_t narrow_scratch(const struct dnn_conv *c)
-{
+static size_t narrow_scratch(const struct dnn_conv *c) {
     const struct dnn_shape *s = &c->shape;
     if (c->kind == DNN_DX) return s->kernel_height * dnn_narrow_line(s) * sizeof(float);
     if (!s->padding) return 0;
@@ -178,15 +167,13 @@ static size_t narrow_scratch(const struct dnn_conv *c)
 }
 
 // Where weight [o, c, i, j] stands in the packed form.
-static int64_t narrow_place(const struct dnn_conv *c, int64_t o, int64_t channel, int64_t place)
-{
+static int64_t narrow_place(const struct dnn_conv *c, int64_t o, int64_t channel, int64_t place) {
     const struct dnn_shape *s = &c->shape;
     if (c->kind == DNN_DX) return (channel * s->kernel_height * s->kernel_width + place) * s->out_channels + o;
     return (place * s->channels + channel) * dnn_narrow_panels(s) + o;
 }
 
-static void narrow_pack(const struct dnn_conv *c, const float *weights, float *packed)
-{
+static void narrow_pack(const struct dnn_conv *c, const float *weights, float *packed) {
     const struct dnn_shape *s = &c->shape;
     memset(packed, 0, narrow_floats(c) * sizeof *packed);
     for (int64_t o = 0; o < s->out_channels; o++)
@@ -194,16 +181,14 @@ static void narrow_pack(const struct dnn_conv *c, const float *weights, float *p
             for (int64_t p = 0; p < s->kernel_height * s->kernel_width; p++) packed[narrow_place(c, o, k, p)] = *weights++;
 }
 
-static void narrow_unpack(const struct dnn_conv *c, const float *packed, float *weights)
-{
+static void narrow_unpack(const struct dnn_conv *c, const float *packed, float *weights) {
     const struct dnn_shape *s = &c->shape;
     for (int64_t o = 0; o < s->out_channels; o++)
         for (int64_t k = 0; k < s->channels; k++)
             for (int64_t p = 0; p < s->kernel_height * s->kernel_width; p++) *weights++ = packed[narrow_place(c, o, k, p)];
 }
 
-static void narrow_run(const struct dnn_conv *c, float *x, float *packed, float *bias, float *y, void *scratch)
-{
+static void narrow_run(const struct dnn_conv *c, float *x, float *packed, float *bias, float *y, void *scratch) {
     const struct dnn_shape *s = &c->shape;
     switch (c->kind) {
     case DNN_FORWARD: loops()->narrow_forward(s, x, packed, c->bias ? bias : NULL, c->relu, y, scratch); break;
@@ -215,13 +200,11 @@ static void narrow_run(const struct dnn_conv *c, float *x, float *packed, float 
     }
 }
 
-size_t dnn_conv_weight_floats(const struct dnn_conv *c)
-{
+size_t dnn_conv_weight_floats(const struct dnn_conv *c) {
     return c->narrow ? narrow_floats(c) : dnnl_memory_desc_get_size(&c->weights) / sizeof(float);
 }
 
-size_t dnn_conv_scratch(const struct dnn_conv *c)
-{
+size_t dnn_conv_scratch(const struct dnn_conv *c) {
     return c->narrow ? narrow_scratch(c) : dnnl_memory_desc_get_size(&c->scratch);
 }
 
@@ -233,15 +216,13 @@ struct call {
     dnnl_exec_arg_t arg[5];
 };
 
-static void call_add(struct call *c, int name, const dnnl_memory_desc_t *d, const void *at)
-{
+static void call_add(struct call *c, int name, const dnnl_memory_desc_t *d, const void *at) {
     dnnl_exec_arg_t *a = &c->arg[c->count++];
     a->arg = name;
     CHECK(dnnl_memory_create(&a->memory, d, engine, (void *)at));
 }
 
-static void call_run(struct call *c, dnnl_primitive_t p)
-{
+static void call_run(struct call *c, dnnl_primitive_t p) {
     dnnl_stream_t stream;
     CHECK(dnnl_stream_create(&stream, engine, dnnl_stream_default_flags));
     CHECK(dnnl_primitive_execute(p, stream, c->count, c->arg));
@@ -250,8 +231,7 @@ static void call_run(struct call *c, dnnl_primitive_t p)
     for (int i = 0; i < c->count; i++) CHECK(dnnl_memory_destroy(c->arg[i].memory));
 }
 
-void dnn_conv_pack(const struct dnn_conv *c, const float *weights, float *packed)
-{
+void dnn_conv_pack(const struct dnn_conv *c, const float *weights, float *packed) {
     BUG_IF(c->kind == DNN_DW, "weight gradients are unpacked");
     if (c->narrow) {
         narrow_pack(c, weights, packed);
@@ -263,8 +243,7 @@ void dnn_conv_pack(const struct dnn_conv *c, const float *weights, float *packed
     call_run(&call, c->reorder);
 }
 
-void dnn_conv_unpack(const struct dnn_conv *c, const float *packed, float *weights)
-{
+void dnn_conv_unpack(const struct dnn_conv *c, const float *packed, float *weights) {
     BUG_IF(c->kind != DNN_DW, "only weight gradients are unpacked");
     if (c->narrow) {
         narrow_unpack(c, packed, weights);
@@ -276,8 +255,7 @@ void dnn_conv_unpack(const struct dnn_conv *c, const float *packed, float *weigh
     call_run(&call, c->reorder);
 }
 
-void dnn_conv_run(const struct dnn_conv *c, float *x, float *packed, float *bias, float *y, void *scratch)
-{
+void dnn_conv_run(const struct dnn_conv *c, float *x, float *packed, float *bias, float *y, void *scratch) {
     if (c->narrow) {
         narrow_run(c, x, packed, bias, y, scratch);
         return;
@@ -299,38 +277,32 @@ void dnn_conv_run(const struct dnn_conv *c, float *x, float *packed, float *bias
 
 // ---- pooling and layouts
 
-static void check_pool(int height, int width, int k)
-{
+static void check_pool(int height, int width, int k) {
     BUG_IF(k < 1 || k > 16 || k > height || k > width, "pooling %d x %d by %d (an index is one byte)", height, width, k);
 }
 
 void dnn_pool_argmax(const float *x, int n, int height, int width, int channels, int k, float *y,
-                     unsigned char *index)
-{
+                     unsigned char *index) {
     check_pool(height, width, k);
     loops()->pool_argmax(x, n, height, width, channels, k, y, index);
 }
 
 void dnn_pool_gather(const float *x, const unsigned char *index, int n, int height, int width, int channels, int k,
-                     float *y)
-{
+                     float *y) {
     check_pool(height, width, k);
     loops()->pool_gather(x, index, n, height, width, channels, k, y);
 }
 
 void dnn_pool_scatter(const float *v, const unsigned char *index, int n, int height, int width, int channels, int k,
-                      float *dx)
-{
+                      float *dx) {
     check_pool(height, width, k);
     loops()->pool_scatter(v, index, n, height, width, channels, k, dx);
 }
 
-void dnn_to_channels_last(const float *x, int n, int channels, int positions, float *y)
-{
+void dnn_to_channels_last(const float *x, int n, int channels, int positions, float *y) {
     loops()->transpose(x, n, channels, positions, y);
 }
 
-void dnn_to_channels_first(const float *x, int n, int channels, int positions, float *y)
-{
+void dnn_to_channels_first(const float *x, int n, int channels, int positions, float *y) {
     loops()->transpose(x, n, positions, channels, y);
 }

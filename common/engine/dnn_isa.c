@@ -29,8 +29,7 @@ typedef float v8 __attribute__((vector_size(32)));
 
 // ---- vectors, whole or in part
 
-INLINE vf load(const float *p)
-{
+INLINE vf load(const float *p) {
     vf v;
     memcpy(&v, p, sizeof v);
     return v;
@@ -38,65 +37,54 @@ INLINE vf load(const float *p)
 
 // The first `count` lanes only, zeros in the others; count > 0 may exceed LANES.
 #if defined ISA_avx512
-INLINE __mmask16 first(int count)
-{
+INLINE __mmask16 first(int count) {
     return (__mmask16)(count >= LANES ? 0xffff : (1 << count) - 1);
 }
 
-INLINE vf load_some(const float *p, int count)
-{
+INLINE vf load_some(const float *p, int count) {
     return (vf)_mm512_maskz_loadu_ps(first(count), p);
 }
 
-INLINE void store_some(float *p, vf v, int count)
-{
+INLINE void store_some(float *p, vf v, int count) {
     _mm512_mask_storeu_ps(p, first(count), (__m512)v);
 }
 
-INLINE vi load_bytes(const unsigned char *p, int count)
-{
+INLINE vi load_bytes(const unsigned char *p, int count) {
     return (vi)_mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(first(count), p));
 }
 
-INLINE void store_bytes(unsigned char *p, vi v, int count)
-{
+INLINE void store_bytes(unsigned char *p, vi v, int count) {
     _mm512_mask_cvtepi32_storeu_epi8(p, first(count), (__m512i)v);
 }
 #else
-INLINE vf load_some(const float *p, int count)
-{
+INLINE vf load_some(const float *p, int count) {
     if (count >= LANES) return load(p);
     vf v = {0};
     memcpy(&v, p, (size_t)count * sizeof *p);
     return v;
 }
 
-INLINE void store_some(float *p, vf v, int count)
-{
+INLINE void store_some(float *p, vf v, int count) {
     memcpy(p, &v, count >= LANES ? sizeof v : (size_t)count * sizeof *p);
 }
 
-INLINE vi load_bytes(const unsigned char *p, int count)
-{
+INLINE vi load_bytes(const unsigned char *p, int count) {
     vb b = {0};
     memcpy(&b, p, count >= LANES ? sizeof b : (size_t)count);
     return __builtin_convertvector(b, vi);
 }
 
-INLINE void store_bytes(unsigned char *p, vi v, int count)
-{
+INLINE void store_bytes(unsigned char *p, vi v, int count) {
     vb b = __builtin_convertvector(v, vb);
     memcpy(p, &b, count >= LANES ? sizeof b : (size_t)count);
 }
 #endif
 
-INLINE vi choose_int(vi mask, vi yes, vi no)
-{
+INLINE vi choose_int(vi mask, vi yes, vi no) {
     return (mask & yes) | (~mask & no);
 }
 
-INLINE vf choose(vi mask, vf yes, vf no)
-{
+INLINE vf choose(vi mask, vf yes, vf no) {
     return (vf)choose_int(mask, (vi)yes, (vi)no);
 }
 
@@ -189,8 +177,7 @@ static void pool_scatter(const float *v, const unsigned char *index, int n, int 
 // ---- transposes
 
 // An 8 x 8 tile in three rounds: pairs of rows, quads, halves.
-INLINE void transpose_tile(const float *x, int64_t x_row, float *y, int64_t y_row)
-{
+INLINE void transpose_tile(const float *x, int64_t x_row, float *y, int64_t y_row) {
     v8 a[8], b[8];
     UNROLL for (int i = 0; i < 8; i++) memcpy(&a[i], x + i * x_row, sizeof a[i]);
     UNROLL for (int i = 0; i < 8; i += 2) {
@@ -209,8 +196,7 @@ INLINE void transpose_tile(const float *x, int64_t x_row, float *y, int64_t y_ro
     UNROLL for (int i = 0; i < 8; i++) memcpy(y + i * y_row, &b[i], sizeof b[i]);
 }
 
-static void transpose(const float *x, int n, int64_t rows, int64_t cols, float *y)
-{
+static void transpose(const float *x, int n, int64_t rows, int64_t cols, float *y) {
     const int64_t whole_rows = rows / 8 * 8, whole_cols = cols / 8 * 8;
     if (rows == 1 || cols == 1) {
         memcpy(y, x, (size_t)(n * rows * cols) * sizeof *x);
@@ -227,8 +213,7 @@ static void transpose(const float *x, int n, int64_t rows, int64_t cols, float *
 // ---- convolutions of few channels: their input gradient, dx[p, c] = sum over taps t of dy[p - t, :] . w[c, t, :]
 
 // out[i]: the sum of a[i]'s lanes.
-INLINE void sum_lanes(const vf a[8], float out[8])
-{
+INLINE void sum_lanes(const vf a[8], float out[8]) {
     v8 b[8];
     UNROLL for (int i = 0; i < 8; i++) {
 #if defined ISA_avx512
@@ -258,8 +243,7 @@ struct tap {
 
 // Places of one row of dx, `stride` apart, meet the same taps, and neighbours of dy meet each tap: a weight is
 // loaded once for eight.
-INLINE void dx_block(const struct tap *tap, int taps, int64_t from, int O, float out[8])
-{
+INLINE void dx_block(const struct tap *tap, int taps, int64_t from, int O, float out[8]) {
     vf sum[8] = {{0}};
     for (int i = 0; i < taps; i++) {
         const float *w = tap[i].weight, *g = tap[i].dy + from;
@@ -276,8 +260,7 @@ INLINE void dx_block(const struct tap *tap, int taps, int64_t from, int O, float
     sum_lanes(sum, out);
 }
 
-static void narrow_dx(const struct dnn_shape *s, const float *dy, const float *w, float *dx, float *lines)
-{
+static void narrow_dx(const struct dnn_shape *s, const float *dy, const float *w, float *dx, float *lines) {
     const int C = s->channels, O = s->out_channels, kh = s->kernel_height, kw = s->kernel_width;
     const int64_t line = dnn_narrow_line(s), length = (int64_t)s->out_width * O;
     float *const zero = lines + (int64_t)(kw - 1) * O;  // dy's column 0
@@ -321,8 +304,7 @@ enum {
 };
 
 // The example with its padding, or the example itself where it has none.
-static const float *pad(const struct dnn_shape *s, const float *x, float *padded)
-{
+static const float *pad(const struct dnn_shape *s, const float *x, float *padded) {
     if (!s->padding) return x;
     const size_t line = (size_t)s->width * s->channels, margin = (size_t)s->padding * s->channels;
     float *out = padded;
@@ -338,8 +320,7 @@ static const float *pad(const struct dnn_shape *s, const float *x, float *padded
 
 // `count` neighbouring windows times STEP outputs, of which `width` exist.
 INLINE void forward_block(const struct dnn_shape *s, const float *x, int64_t line, const float *w, int64_t panels,
-                                 const float *bias, bool relu, float *y, int count, int width)
-{
+                                 const float *bias, bool relu, float *y, int count, int width) {
     const int across = s->stride * s->channels, run = s->kernel_width * s->channels;
     vf sum[AHEAD][VECTORS];
     UNROLL for (int v = 0; v < VECTORS; v++) {
@@ -363,8 +344,7 @@ INLINE void forward_block(const struct dnn_shape *s, const float *x, int64_t lin
 }
 
 static void narrow_forward(const struct dnn_shape *s, const float *x, const float *w, const float *bias, bool relu,
-                           float *y, float *padded)
-{
+                           float *y, float *padded) {
     const int C = s->channels, O = s->out_channels, Q = s->out_width;
     const int64_t line = (int64_t)(s->width + 2 * s->padding) * C, panels = dnn_narrow_panels(s);
     for (int e = 0; e < s->examples; e++) {
@@ -390,8 +370,7 @@ static void narrow_forward(const struct dnn_shape *s, const float *x, const floa
 
 // TAPS taps of one example's weight gradient, added to dw; with `bias` the sum of dy too.
 INLINE void dw_block(const struct dnn_shape *s, const float *x, int64_t line, const int64_t *tap, const float *dy,
-                            float *const *dw, float *bias, int width)
-{
+                            float *const *dw, float *bias, int width) {
     const int across = s->stride * s->channels;
     vf sum[TAPS][VECTORS], total[VECTORS];
     UNROLL for (int v = 0; v < VECTORS; v++) {
@@ -416,8 +395,7 @@ INLINE void dw_block(const struct dnn_shape *s, const float *x, int64_t line, co
     }
 }
 
-static void narrow_dw(const struct dnn_shape *s, const float *x, float *dw, const float *dy, float *padded)
-{
+static void narrow_dw(const struct dnn_shape *s, const float *x, float *dw, const float *dy, float *padded) {
     const int C = s->channels, O = s->out_channels, run = s->kernel_width * C, taps = s->kernel_height * run;
     const int64_t line = (int64_t)(s->width + 2 * s->padding) * C, panels = dnn_narrow_panels(s);
     float spare[STEP];

@@ -25,15 +25,13 @@ struct dnn_loops {
 // For the input gradient: [C, kh, kw, O].
 enum { DNN_NARROW_PANEL = 32, DNN_NARROW_TAPS = 64 };
 
-static inline int64_t dnn_narrow_panels(const struct dnn_shape *s)
-{
+static inline int64_t dnn_narrow_panels(const struct dnn_shape *s) {
     return (s->out_channels + DNN_NARROW_PANEL - 1) / DNN_NARROW_PANEL * DNN_NARROW_PANEL;
 }
 
 // Floats of one of the input gradient's kh lines: a row of dy with zeros on both sides, as far as taps and blocks
 // of eight reach.
-static inline int64_t dnn_narrow_line(const struct dnn_shape *s)
-{
+static inline int64_t dnn_narrow_line(const struct dnn_shape *s) {
     int reach = (s->width - 1 + s->padding) / s->stride + 8;
     if (reach < s->out_width) reach = s->out_width;
     return (int64_t)(s->kernel_width - 1 + reach) * s->out_channels;

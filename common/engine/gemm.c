@@ -20,36 +20,30 @@ enum {
     FEWER = 8,      // though so few as these want it read in order, once, whatever the cost
 };
 
-static const struct gemm_kernel *kernel(void)
-{
+static const struct gemm_kernel *kernel(void) {
     return ISA_PICK(gemm_kernel);
 }
 
-static int64_t least(int64_t a, int64_t b)
-{
+static int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
 // Cuts `length` into equal pieces of at most `limit`.
-static int64_t piece(int64_t length, int64_t limit)
-{
+static int64_t piece(int64_t length, int64_t limit) {
     if (length <= limit) return length;  // a division takes as long as a tile of attention
     const int64_t pieces = (length + limit - 1) / limit;
     return (length + pieces - 1) / pieces;
 }
 
-size_t gemm_packed_floats(int64_t k, int64_t n)
-{
+size_t gemm_packed_floats(int64_t k, int64_t n) {
     return (size_t)((n + GEMM_STRIP - 1) / GEMM_STRIP * GEMM_STRIP * k);
 }
 
-size_t gemm_scratch(void)
-{
+size_t gemm_scratch(void) {
     return sizeof(float) * BLOCK_K * (BLOCK_N + BLOCK_M + SLACK);
 }
 
-void gemm_pack(float *packed, struct gemm_matrix b, int64_t k, int64_t n, int64_t from, int64_t to)
-{
+void gemm_pack(float *packed, struct gemm_matrix b, int64_t k, int64_t n, int64_t from, int64_t to) {
     b.at += from * b.col;
     kernel()->pack(packed + from * k, GEMM_STRIP * k, b, k, least(to, n) - from);
 }
@@ -68,8 +62,7 @@ struct product {
 // Lets the tiles of this block of k fetch the next block's A and B, where these have a row for every k. What lies in
 // one piece comes at an even pace: with more lines on their way than the machine can await, what is needed now
 // would have to wait too.
-static void fetch_later(const struct product *p, struct gemm_block *g, int64_t columns)
-{
+static void fetch_later(const struct product *p, struct gemm_block *g, int64_t columns) {
     const int64_t strips = (columns + GEMM_STRIP - 1) / GEMM_STRIP, wide[2] = {g->m, columns};
     struct gemm_matrix rows[2] = {{NULL, 0, 1}, p->b_later};
     int64_t tiles = (strips + p->kern->strips - 1) / p->kern->strips * (g->m / p->kern->rows) - strips, floats = 0;
@@ -89,8 +82,7 @@ static void fetch_later(const struct product *p, struct gemm_block *g, int64_t c
 }
 
 // Columns [from, to) of C over k in [begin, begin + k); b: the strips of these columns and this k.
-static void multiply(const struct product *p, int64_t begin, int64_t k, struct gemm_strips b, int64_t from, int64_t to)
-{
+static void multiply(const struct product *p, int64_t begin, int64_t k, struct gemm_strips b, int64_t from, int64_t to) {
     const bool last = begin + k == p->k;
     const int64_t rows = piece(p->m, BLOCK_M);
 
@@ -125,8 +117,7 @@ static void multiply(const struct product *p, int64_t begin, int64_t k, struct g
 static const struct gemm_tail no_tail;
 
 void gemm_packed(int64_t m, int64_t n, int64_t k, struct gemm_matrix a, const float *packed, float *c, int64_t ldc,
-                 int64_t from, int64_t to, const struct gemm_tail *tail, void *scratch)
-{
+                 int64_t from, int64_t to, const struct gemm_tail *tail, void *scratch) {
     const struct product p = {kernel(), m, k, a, c, ldc, tail ? tail : &no_tail, scratch, {NULL, 0, 0}};
     const int64_t step = piece(k, BLOCK_K);
 
@@ -142,8 +133,7 @@ void gemm_packed(int64_t m, int64_t n, int64_t k, struct gemm_matrix a, const fl
 }
 
 void gemm_plain(int64_t m, int64_t n, int64_t k, struct gemm_matrix a, struct gemm_matrix b, float *c, int64_t ldc,
-                const struct gemm_tail *tail, void *scratch)
-{
+                const struct gemm_tail *tail, void *scratch) {
     float *const room = scratch, *const strips = room + (BLOCK_M + SLACK) * BLOCK_K;
     struct product p = {kernel(), m, k, a, c, ldc, tail ? tail : &no_tail, room, {NULL, 0, 0}};
     const int64_t step = piece(k, BLOCK_K);

@@ -34,14 +34,12 @@ typedef float loose_quad __attribute__((vector_size(16), aligned(4), may_alias))
 #define INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 16")
 
-INLINE int64_t least(int64_t a, int64_t b)
-{
+INLINE int64_t least(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
 // The first `count` floats at p (all of a vector where count >= WIDTH, none where it is <= 0), else zero.
-INLINE vec load_part(const float *p, int count)
-{
+INLINE vec load_part(const float *p, int count) {
 #if defined ISA_avx512
     const __mmask16 mask = count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1;
     return (vec)_mm512_maskz_loadu_ps(mask, p);
@@ -53,8 +51,7 @@ INLINE vec load_part(const float *p, int count)
 #endif
 }
 
-INLINE void store_part(float *p, int count, vec v)
-{
+INLINE void store_part(float *p, int count, vec v) {
 #if defined ISA_avx512
     const __mmask16 mask = count >= 16 ? 0xffff : count <= 0 ? 0 : (1u << count) - 1;
     _mm512_mask_storeu_ps(p, mask, (__m512)v);
@@ -65,20 +62,17 @@ INLINE void store_part(float *p, int count, vec v)
 }
 
 // Only vectors of the last strip can be partial.
-INLINE vec load_sum(const float *p, int v, int vectors, int columns)
-{
+INLINE vec load_sum(const float *p, int v, int vectors, int columns) {
     if (v < vectors - LANES) return *(const loose_vec *)(p + v * WIDTH);
     return load_part(p + v * WIDTH, columns - v * WIDTH);
 }
 
-INLINE vec relu(vec x)
-{
+INLINE vec relu(vec x) {
     return (vec)((ints)x & ~(x < 0));  // NaN is not less than 0: it stays
 }
 
 // `fetch` lies what somebody will read soon, a line for every k, which comes while the sums run.
-INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c, const float *fetch, int64_t stride)
-{
+INLINE void tile(int rows, int strips, const struct gemm_block *g, const float *a, float *c, const float *fetch, int64_t stride) {
     const int vectors = strips * LANES, columns = g->columns;
     const int64_t row = g->a.row, col = g->a.col, step = g->b.step, strip = g->b.strip, ldc = g->ldc;
     const float *b = g->b.at;
@@ -147,13 +141,11 @@ static run_tile *const tiles[STRIPS][ROWS] = {{tile_1x1, tile_2x1}};
 #endif
 
 // The last rows are shared by two tiles: one of a single row would wait for its own sums.
-INLINE int64_t next_tile(int64_t left)
-{
+INLINE int64_t next_tile(int64_t left) {
     return left >= 2 * ROWS ? ROWS : left > ROWS ? (left + 1) / 2 : left;
 }
 
-static void block(struct gemm_block *g)
-{
+static void block(struct gemm_block *g) {
     const int strips = (g->columns + GEMM_STRIP - 1) / GEMM_STRIP;
     const float *a = g->a.at;
     int64_t fetched = g->next ? 0 : strips, rows;
@@ -178,8 +170,7 @@ static void block(struct gemm_block *g)
 }
 
 // Copies A, whose rows lie side by side, tile by tile: each [k][ROWS].
-static void gather(struct gemm_block *g, float *room)
-{
+static void gather(struct gemm_block *g, float *room) {
     enum { RUN = 8 };
     const struct gemm_matrix a = g->a;
     int64_t rows;
@@ -199,8 +190,7 @@ static void gather(struct gemm_block *g, float *room)
 }
 
 // 4 k by SQUARE columns, which lie `col` apart, each contiguous in k: every lane of four turns a 4 x 4 square.
-INLINE void pack_square(float *strip, const float *b, int64_t col)
-{
+INLINE void pack_square(float *strip, const float *b, int64_t col) {
 #if defined ISA_avx512
     __m512 row[4];
     UNROLL for (int r = 0; r < 4; r++) {
@@ -230,8 +220,7 @@ INLINE void pack_square(float *strip, const float *b, int64_t col)
 }
 
 // Rows of B side by side: a few at a time, so that both sides are read and written in runs.
-static void pack_rows(float *strips, int64_t stride, struct gemm_matrix b, int64_t k, int64_t n)
-{
+static void pack_rows(float *strips, int64_t stride, struct gemm_matrix b, int64_t k, int64_t n) {
     enum { RUN = 8 };
     for (int64_t from = 0; from < k; from += RUN) {
         const int64_t to = least(from + RUN, k);
@@ -244,8 +233,7 @@ static void pack_rows(float *strips, int64_t stride, struct gemm_matrix b, int64
     }
 }
 
-static void pack(float *strips, int64_t stride, struct gemm_matrix b, int64_t k, int64_t n)
-{
+static void pack(float *strips, int64_t stride, struct gemm_matrix b, int64_t k, int64_t n) {
     if (b.col == 1) {
         pack_rows(strips, stride, b, k, n);
         return;

@@ -35,15 +35,13 @@ struct blob_memory {
 
 // ---- messages
 
-static bool refuse(const char *source, struct error *e, const char *format, va_list list)
-{
+static bool refuse(const char *source, struct error *e, const char *format, va_list list) {
     char text[sizeof e->text];
     vsnprintf(text, sizeof text, format, list);
     return error_set(e, EXIT_INPUT, "%s: %s", source, text);
 }
 
-bool blob_refuse(const struct blob *b, struct error *e, const char *format, ...)
-{
+bool blob_refuse(const struct blob *b, struct error *e, const char *format, ...) {
     va_list list;
     va_start(list, format);
     refuse(b->source, e, format, list);
@@ -68,8 +66,7 @@ struct blob_stream {
 
 static bool stream_refuse(const struct blob_stream *s, struct error *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-static bool stream_refuse(const struct blob_stream *s, struct error *e, const char *format, ...)
-{
+static bool stream_refuse(const struct blob_stream *s, struct error *e, const char *format, ...) {
     va_list list;
     va_start(list, format);
     refuse(s->name, e, format, list);
@@ -77,8 +74,7 @@ static bool stream_refuse(const struct blob_stream *s, struct error *e, const ch
     return false;
 }
 
-static struct blob_stream *stream_new(int fd, const char *name)
-{
+static struct blob_stream *stream_new(int fd, const char *name) {
     struct blob_stream *s = memory_zero(sizeof *s);
     s->fd = fd;
     s->name = strdup(name);
@@ -89,8 +85,7 @@ static struct blob_stream *stream_new(int fd, const char *name)
     return s;
 }
 
-struct blob_stream *blob_stream_open(const char *path, struct error *e)
-{
+struct blob_stream *blob_stream_open(const char *path, struct error *e) {
     if (!path || strcmp(path, "-") == 0) return stream_new(STDIN_FILENO, "standard input");
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
@@ -100,8 +95,7 @@ struct blob_stream *blob_stream_open(const char *path, struct error *e)
     return stream_new(fd, path);
 }
 
-void blob_stream_close(struct blob_stream *s)
-{
+void blob_stream_close(struct blob_stream *s) {
     if (!s) return;
     if (s->inflate_ready) inflateEnd(&s->z);
     if (s->fd != STDIN_FILENO) close(s->fd);
@@ -109,8 +103,7 @@ void blob_stream_close(struct blob_stream *s)
     free(s);
 }
 
-static ssize_t read_some(struct blob_stream *s, void *out, size_t count, struct error *e)
-{
+static ssize_t read_some(struct blob_stream *s, void *out, size_t count, struct error *e) {
     ssize_t got;
     do got = read(s->fd, out, count);
     while (got < 0 && errno == EINTR);
@@ -121,8 +114,7 @@ static ssize_t read_some(struct blob_stream *s, void *out, size_t count, struct 
 }
 
 // Has at least `count` bytes in the buffer unless the stream ends before.
-static bool fill(struct blob_stream *s, size_t count, struct error *e)
-{
+static bool fill(struct blob_stream *s, size_t count, struct error *e) {
     while (s->have - s->at < count && !s->end) {
         if (s->at > 0) {
             memmove(s->buffer, s->buffer + s->at, s->have - s->at);
@@ -138,8 +130,7 @@ static bool fill(struct blob_stream *s, size_t count, struct error *e)
 
 // gzip begins 1f 8b 08. So may the length of a header, but then the ninth byte is its '{', which gzip, with its
 // compression level's mark there, does not have.
-static bool sniff_gzip(struct blob_stream *s, struct error *e)
-{
+static bool sniff_gzip(struct blob_stream *s, struct error *e) {
     s->sniff = false;
     if (!fill(s, 9, e)) return false;
     const unsigned char *p = s->buffer + s->at;
@@ -151,8 +142,7 @@ static bool sniff_gzip(struct blob_stream *s, struct error *e)
 }
 
 // Up to `count` bytes, at least one; 0 at the end, -1 on failure.
-static ssize_t stream_read(struct blob_stream *s, void *out, size_t count, struct error *e)
-{
+static ssize_t stream_read(struct blob_stream *s, void *out, size_t count, struct error *e) {
     for (;;) {
         if (s->sniff && !s->inflating && !sniff_gzip(s, e)) return -1;
         if (s->at == s->have && !s->inflating && count >= BUFFER) return s->end ? 0 : read_some(s, out, count, e);
@@ -188,8 +178,7 @@ static ssize_t stream_read(struct blob_stream *s, void *out, size_t count, struc
 
 // Reads `size` bytes into memory of its own (free()), *got of them when the stream stops early. Memory is
 // taken in steps, twice what has been read at most, unless the size of the file vouches for the rest.
-static void *take(struct blob_stream *s, uint64_t size, uint64_t *got, struct error *e)
-{
+static void *take(struct blob_stream *s, uint64_t size, uint64_t *got, struct error *e) {
     uint64_t sure = s->inflating || s->sniff ? 0 : s->left + (s->have - s->at);
     uint64_t capacity = sure > STEP ? sure : STEP;
     if (capacity > size) capacity = size;
@@ -222,8 +211,7 @@ struct span {  // one tensor as the header announces it
 };
 
 static bool read_dtype(const struct blob_stream *s, const char *name, const json_t *entry, enum dtype *d,
-                       struct error *e)
-{
+                       struct error *e) {
     static const char *const unsupported[] = {"F4",      "F6_E2M3",     "F6_E3M2",     "F8_E5M2", "F8_E4M3",
                                               "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "C64"};
     const char *text = json_string_value(json_object_get(entry, "dtype"));
@@ -240,8 +228,7 @@ static bool read_dtype(const struct blob_stream *s, const char *name, const json
 }
 
 static bool read_span(const struct blob_stream *s, const char *name, const json_t *entry, struct span *span,
-                      struct error *e)
-{
+                      struct error *e) {
     struct tensor *t = &span->tensor;
     if (!json_is_object(entry))
         return stream_refuse(s, e, "tensor %s: an object with dtype, shape and data_offsets expected", name);
@@ -285,23 +272,20 @@ static bool read_span(const struct blob_stream *s, const char *name, const json_
     return true;
 }
 
-static int by_offset(const void *a, const void *b)
-{
+static int by_offset(const void *a, const void *b) {
     const struct span *x = a, *y = b;
     if (x->begin != y->begin) return x->begin < y->begin ? -1 : 1;
     if (x->end != y->end) return x->end < y->end ? -1 : 1;
     return strcmp(x->tensor.name, y->tensor.name);
 }
 
-static int by_name(const void *a, const void *b)
-{
+static int by_name(const void *a, const void *b) {
     return strcmp(((const struct tensor *)a)->name, ((const struct tensor *)b)->name);
 }
 
 // The tensors a header announces, in the order of their data, which covers the section exactly.
 static bool read_spans(const struct blob_stream *s, const json_t *header, struct blob *b, struct span *spans,
-                       int *count, struct error *e)
-{
+                       int *count, struct error *e) {
     const char *name;
     json_t *entry;
     *count = 0;
@@ -329,8 +313,7 @@ static bool read_spans(const struct blob_stream *s, const json_t *header, struct
 
 // ---- metadata, digest and seal
 
-static void seal_text(const json_t *metadata, char out[65])
-{
+static void seal_text(const json_t *metadata, char out[65]) {
     struct hash *h = hash_new();
     size_t count;
     const char **keys = record_keys(metadata, &count);
@@ -345,8 +328,7 @@ static void seal_text(const json_t *metadata, char out[65])
     hash_hex(digest, out);
 }
 
-void blob_compute_digest(struct blob *b)
-{
+void blob_compute_digest(struct blob *b) {
     struct hash *h = hash_new();
     for (int i = 0; i < b->count; i++) {
         const struct tensor *t = &b->tensor[i];
@@ -363,8 +345,7 @@ void blob_compute_digest(struct blob *b)
 }
 
 // The parsed forms of assay.kind, assay.record and assay.lineage; NULL values are dropped.
-static bool parse_metadata(struct blob *b, struct error *e)
-{
+static bool parse_metadata(struct blob *b, struct error *e) {
     b->kind = json_string_value(json_object_get(b->metadata, "assay.kind"));
     if (!b->kind) b->kind = "";
     const json_t *record = json_object_get(b->metadata, "assay.record"),
@@ -383,8 +364,7 @@ static bool parse_metadata(struct blob *b, struct error *e)
 }
 
 // Takes the metadata over; `digest` becomes what the file claims, or "".
-static bool read_metadata(const json_t *header, struct blob *b, char digest[65], struct error *e)
-{
+static bool read_metadata(const json_t *header, struct blob *b, char digest[65], struct error *e) {
     const json_t *stored = json_object_get(header, "__metadata__");
     digest[0] = 0;
     b->metadata = json_object();
@@ -425,8 +405,7 @@ static bool read_metadata(const json_t *header, struct blob *b, char digest[65],
     return parse_metadata(b, e);
 }
 
-static struct blob *blob_empty(const char *source)
-{
+static struct blob *blob_empty(const char *source) {
     struct blob *b = memory_zero(sizeof *b);
     b->arena = memory_zero(sizeof *b->arena);
     b->kind = "";
@@ -437,8 +416,7 @@ static struct blob *blob_empty(const char *source)
 // ---- reading a blob
 
 // The header as JSON, or NULL; *end where the stream ends instead of beginning a blob.
-static json_t *read_header(struct blob_stream *s, bool *end, struct error *e)
-{
+static json_t *read_header(struct blob_stream *s, bool *end, struct error *e) {
     unsigned char prefix[8];
     uint64_t size = 0, got = 0;
     char a[32], b[32];
@@ -473,8 +451,7 @@ static json_t *read_header(struct blob_stream *s, bool *end, struct error *e)
     return header;
 }
 
-static bool read_data(struct blob_stream *s, struct blob *b, const struct span *spans, int count, struct error *e)
-{
+static bool read_data(struct blob_stream *s, struct blob *b, const struct span *spans, int count, struct error *e) {
     b->tensor = memory_zero((size_t)(count ? count : 1) * sizeof *b->tensor);
     for (int i = 0; i < count; i++) {
         uint64_t size = spans[i].end - spans[i].begin, got;
@@ -494,8 +471,7 @@ static bool read_data(struct blob_stream *s, struct blob *b, const struct span *
     return true;
 }
 
-struct blob *blob_next(struct blob_stream *s, struct error *e)
-{
+struct blob *blob_next(struct blob_stream *s, struct error *e) {
     bool end = false;
     json_t *header = read_header(s, &end, e);
     if (!header) {
@@ -525,8 +501,7 @@ struct blob *blob_next(struct blob_stream *s, struct error *e)
     return b;
 }
 
-struct blob *blob_open(const char *path, struct error *e)
-{
+struct blob *blob_open(const char *path, struct error *e) {
     struct blob_stream *s = blob_stream_open(path, e);
     if (!s) return NULL;
     struct blob *b = blob_next(s, e);
@@ -544,8 +519,7 @@ struct blob *blob_open(const char *path, struct error *e)
     return b;
 }
 
-void blob_free(struct blob *b)
-{
+void blob_free(struct blob *b) {
     if (!b) return;
     json_decref(b->metadata);
     json_decref(b->record);
@@ -559,14 +533,12 @@ void blob_free(struct blob *b)
 
 // ---- looking into a blob
 
-const struct tensor *blob_find(const struct blob *b, const char *name)
-{
+const struct tensor *blob_find(const struct blob *b, const char *name) {
     struct tensor key = {.name = name};
     return b->count ? bsearch(&key, b->tensor, (size_t)b->count, sizeof key, by_name) : NULL;
 }
 
-const struct tensor *blob_need(const struct blob *b, const char *name, struct error *e)
-{
+const struct tensor *blob_need(const struct blob *b, const char *name, struct error *e) {
     const struct tensor *t = blob_find(b, name);
     if (t) return t;
     char there[256] = "no tensors";
@@ -577,13 +549,11 @@ const struct tensor *blob_need(const struct blob *b, const char *name, struct er
     return NULL;
 }
 
-const char *blob_meta(const struct blob *b, const char *key)
-{
+const char *blob_meta(const struct blob *b, const char *key) {
     return json_string_value(json_object_get(b->metadata, key));
 }
 
-bool blob_expect_kind(const struct blob *b, const char *kinds, struct error *e)
-{
+bool blob_expect_kind(const struct blob *b, const char *kinds, struct error *e) {
     size_t length = strlen(b->kind);
     for (const char *k = kinds;; k++) {
         size_t word = strcspn(k, "|");
@@ -597,16 +567,14 @@ bool blob_expect_kind(const struct blob *b, const char *kinds, struct error *e)
 
 // ---- writing
 
-struct blob *blob_new(const char *kind)
-{
+struct blob *blob_new(const char *kind) {
     struct blob *b = blob_empty("new blob");
     b->metadata = json_object();
     if (kind && *kind) blob_set_meta(b, "assay.kind", kind);
     return b;
 }
 
-struct blob *blob_like(const struct blob *from)
-{
+struct blob *blob_like(const struct blob *from) {
     struct blob *b = blob_new(NULL);
     json_object_update(b->metadata, from->metadata);
     b->kind = *from->kind ? blob_meta(b, "assay.kind") : "";
@@ -615,8 +583,7 @@ struct blob *blob_like(const struct blob *from)
     return b;
 }
 
-void blob_add(struct blob *b, const char *name, enum dtype d, int rank, const int64_t *dim, const void *data)
-{
+void blob_add(struct blob *b, const char *name, enum dtype d, int rank, const int64_t *dim, const void *data) {
     BUG_IF(rank < 0 || rank > TENSOR_RANK_MAX, "tensor %s: rank %d", name, rank);
     struct tensor t = {.name = arena_text(b->arena, name), .dtype = d, .rank = rank, .data = (void *)data};
     for (int i = 0; i < rank; i++) {
@@ -633,37 +600,32 @@ void blob_add(struct blob *b, const char *name, enum dtype d, int rank, const in
     b->count++;
 }
 
-void blob_set_meta(struct blob *b, const char *key, const char *value)
-{
+void blob_set_meta(struct blob *b, const char *key, const char *value) {
     BUG_IF(json_object_set_new(b->metadata, key, json_string(value)) != 0, "metadata %s is not UTF-8", key);
     if (strcmp(key, "assay.kind") == 0) b->kind = blob_meta(b, key);
 }
 
-static void set_json(struct blob *b, const char *key, const json_t *value)
-{
+static void set_json(struct blob *b, const char *key, const json_t *value) {
     char *text = record_dump(value);
     blob_set_meta(b, key, text);
     free(text);
 }
 
-void blob_set_record(struct blob *b, const json_t *record)
-{
+void blob_set_record(struct blob *b, const json_t *record) {
     json_t *copy = json_deep_copy(record);
     json_decref(b->record);
     b->record = copy;
     set_json(b, "assay.record", copy);
 }
 
-static bool holds(const json_t *array, const json_t *entry)
-{
+static bool holds(const json_t *array, const json_t *entry) {
     for (size_t i = 0; i < json_array_size(array); i++)
         if (json_equal(json_array_get(array, i), entry)) return true;
     return false;
 }
 
 void blob_set_lineage(struct blob *b, const char *program, const json_t *options, const struct blob *const *inputs,
-                      int count)
-{
+                      int count) {
     json_t *lineage = json_array(), *digests = json_array();
     for (int i = 0; i < count; i++) {
         json_array_append_new(digests, json_string(inputs[i]->digest));
@@ -685,15 +647,13 @@ void blob_set_lineage(struct blob *b, const char *program, const json_t *options
     set_json(b, "assay.lineage", lineage);
 }
 
-static int by_layout(const void *a, const void *b)
-{
+static int by_layout(const void *a, const void *b) {
     const struct tensor *x = *(const struct tensor *const *)a, *y = *(const struct tensor *const *)b;
     size_t p = dtype_size(x->dtype), q = dtype_size(y->dtype);
     return p != q ? (p > q ? -1 : 1) : strcmp(x->name, y->name);
 }
 
-static void print_json(FILE *f, json_t *value)  // takes the reference
-{
+static void print_json(FILE *f, json_t *value) {  // takes the reference
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
     BUG_IF(!text, "a name or metadata value is not UTF-8");
     fputs(text, f);
@@ -702,8 +662,7 @@ static void print_json(FILE *f, json_t *value)  // takes the reference
 }
 
 // 8 bytes of length and the header, padded; *size bytes in all. free() it.
-static char *header_text(const struct blob *b, const struct tensor *const *order, size_t *size)
-{
+static char *header_text(const struct blob *b, const struct tensor *const *order, size_t *size) {
     json_t *metadata = json_copy(b->metadata);
     if (!json_object_get(metadata, "format")) json_object_set_new(metadata, "format", json_string("pt"));
     if (!json_object_get(metadata, "assay.version"))
@@ -737,8 +696,7 @@ static char *header_text(const struct blob *b, const struct tensor *const *order
     return text;
 }
 
-bool blob_emit(struct blob *b, struct out *o, struct error *e)
-{
+bool blob_emit(struct blob *b, struct out *o, struct error *e) {
     blob_compute_digest(b);
     const struct tensor **order = memory_take((size_t)(b->count + 1) * sizeof *order);
     for (int i = 0; i < b->count; i++) order[i] = &b->tensor[i];
@@ -756,8 +714,7 @@ bool blob_emit(struct blob *b, struct out *o, struct error *e)
     return good;
 }
 
-bool blob_write(struct blob *b, const char *path, struct error *e)
-{
+bool blob_write(struct blob *b, const char *path, struct error *e) {
     struct out *o = out_open(path, true, e);
     if (!o) return false;
     if (blob_emit(b, o, e)) return out_close(o, e);

@@ -32,8 +32,7 @@ struct bytes {
     struct hash *hash;
 };
 
-struct bytes *bytes_open(const char *path, struct error *e)
-{
+struct bytes *bytes_open(const char *path, struct error *e) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     if (fd < 0 || fstat(fd, &st) != 0) {
@@ -55,8 +54,7 @@ struct bytes *bytes_open(const char *path, struct error *e)
     return b;
 }
 
-struct bytes *bytes_of(const void *data, size_t count, const char *name)
-{
+struct bytes *bytes_of(const void *data, size_t count, const char *name) {
     struct bytes *b = memory_zero(sizeof *b);
     b->name = strdup(name);
     b->fd = -1;
@@ -67,14 +65,12 @@ struct bytes *bytes_of(const void *data, size_t count, const char *name)
     return b;
 }
 
-static void pack_end(struct bytes *b)
-{
+static void pack_end(struct bytes *b) {
     if (b->packing != PLAIN) inflateEnd(&b->z);
     b->packing = PLAIN;
 }
 
-void bytes_close(struct bytes *b)
-{
+void bytes_close(struct bytes *b) {
     if (!b) return;
     unsigned char digest[32];
     pack_end(b);
@@ -85,18 +81,15 @@ void bytes_close(struct bytes *b)
     free(b);
 }
 
-const char *bytes_name(const struct bytes *b)
-{
+const char *bytes_name(const struct bytes *b) {
     return b->name;
 }
-int64_t bytes_size(const struct bytes *b)
-{
+int64_t bytes_size(const struct bytes *b) {
     return b->size;
 }
 
 // Makes sure the window holds at least one byte, unless the stored bytes are at their end.
-static bool refill(struct bytes *b, struct error *e)
-{
+static bool refill(struct bytes *b, struct error *e) {
     if (b->have || b->fd < 0) return true;
     ssize_t got;
     do got = read(b->fd, b->window, WINDOW);
@@ -107,15 +100,13 @@ static bool refill(struct bytes *b, struct error *e)
     return true;
 }
 
-static void use(struct bytes *b, size_t count)
-{
+static void use(struct bytes *b, size_t count) {
     b->next += count;
     b->have -= count;
     b->at += (int64_t)count;
 }
 
-static bool pack_begin(struct bytes *b, int packing, int64_t limit, struct error *e)
-{
+static bool pack_begin(struct bytes *b, int packing, int64_t limit, struct error *e) {
     memset(&b->z, 0, sizeof b->z);
     // 15 is the largest window; 16 more asks for gzip's wrapping.
     if (inflateInit2(&b->z, packing == GZIP ? 15 + 16 : 15) != Z_OK)
@@ -127,23 +118,20 @@ static bool pack_begin(struct bytes *b, int packing, int64_t limit, struct error
     return true;
 }
 
-bool bytes_gunzip(struct bytes *b, int64_t limit, struct error *e)
-{
+bool bytes_gunzip(struct bytes *b, int64_t limit, struct error *e) {
     if (!refill(b, e)) return false;
     b->limit = limit;
     if (b->have < 2 || b->next[0] != 0x1f || b->next[1] != 0x8b) return true;
     return pack_begin(b, GZIP, limit, e);
 }
 
-bool bytes_unzlib(struct bytes *b, int64_t packed, int64_t limit, struct error *e)
-{
+bool bytes_unzlib(struct bytes *b, int64_t packed, int64_t limit, struct error *e) {
     pack_end(b);
     b->packed_left = packed;
     return pack_begin(b, ZLIB, limit, e);
 }
 
-bool bytes_seek(struct bytes *b, int64_t position, struct error *e)
-{
+bool bytes_seek(struct bytes *b, int64_t position, struct error *e) {
     pack_end(b);
     b->limit = INT64_MAX;
     b->taken = 0;
@@ -163,8 +151,7 @@ bool bytes_seek(struct bytes *b, int64_t position, struct error *e)
 }
 
 // gzip allows several members in a row; anything else after one is damage.
-static bool next_member(struct bytes *b, struct error *e)
-{
+static bool next_member(struct bytes *b, struct error *e) {
     b->over = true;
     if (b->packing == ZLIB) return true;
     if (!refill(b, e) || !b->have) return b->have || !e->status;
@@ -174,8 +161,7 @@ static bool next_member(struct bytes *b, struct error *e)
 }
 
 // Up to `count` unpacked bytes, at least one unless the stream is at its end; -1 on failure.
-static ssize_t unpack(struct bytes *b, uint8_t *out, size_t count, struct error *e)
-{
+static ssize_t unpack(struct bytes *b, uint8_t *out, size_t count, struct error *e) {
     if (count > 1u << 30) count = 1u << 30;
     b->z.next_out = out;
     b->z.avail_out = (unsigned)count;
@@ -207,8 +193,7 @@ static ssize_t unpack(struct bytes *b, uint8_t *out, size_t count, struct error 
     return (ssize_t)(count - b->z.avail_out);
 }
 
-static ssize_t copy(struct bytes *b, uint8_t *out, size_t count, struct error *e)
-{
+static ssize_t copy(struct bytes *b, uint8_t *out, size_t count, struct error *e) {
     if (!refill(b, e)) return -1;
     if (count > b->have) count = b->have;
     if (count) memcpy(out, b->next, count);
@@ -216,8 +201,7 @@ static ssize_t copy(struct bytes *b, uint8_t *out, size_t count, struct error *e
     return (ssize_t)count;
 }
 
-static ssize_t some(struct bytes *b, uint8_t *out, size_t count, struct error *e)
-{
+static ssize_t some(struct bytes *b, uint8_t *out, size_t count, struct error *e) {
     ssize_t got = b->packing == PLAIN ? copy(b, out, count, e) : unpack(b, out, count, e);
     if (got > 0) {
         b->taken += got;
@@ -231,8 +215,7 @@ static ssize_t some(struct bytes *b, uint8_t *out, size_t count, struct error *e
     return got;
 }
 
-bool bytes_take(struct bytes *b, void *out, size_t count, struct error *e)
-{
+bool bytes_take(struct bytes *b, void *out, size_t count, struct error *e) {
     uint8_t *at = out;
     for (size_t left = count; left;) {
         ssize_t got = some(b, at, left, e);
@@ -246,8 +229,7 @@ bool bytes_take(struct bytes *b, void *out, size_t count, struct error *e)
     return true;
 }
 
-bool bytes_skip(struct bytes *b, int64_t count, struct error *e)
-{
+bool bytes_skip(struct bytes *b, int64_t count, struct error *e) {
     uint8_t waste[16384];
     while (count > 0) {
         size_t step = count < (int64_t)sizeof waste ? (size_t)count : sizeof waste;
@@ -257,15 +239,13 @@ bool bytes_skip(struct bytes *b, int64_t count, struct error *e)
     return true;
 }
 
-bool bytes_end(struct bytes *b, struct error *e)
-{
+bool bytes_end(struct bytes *b, struct error *e) {
     uint8_t byte;
     ssize_t got = some(b, &byte, 1, e);
     return got == 0 || (got > 0 && error_set(e, EXIT_INPUT, "%s: bytes left over after the data", b->name));
 }
 
-bool bytes_drain(struct bytes *b, struct error *e)
-{
+bool bytes_drain(struct bytes *b, struct error *e) {
     uint8_t waste[16384];
     ssize_t got;
     while ((got = some(b, waste, sizeof waste, e)) > 0) {
@@ -273,14 +253,12 @@ bool bytes_drain(struct bytes *b, struct error *e)
     return got == 0;
 }
 
-void bytes_hash(struct bytes *b)
-{
+void bytes_hash(struct bytes *b) {
     BUG_IF(b->hash, "%s is hashed already", b->name);
     b->hash = hash_new();
 }
 
-char *bytes_digest(struct bytes *b, char out[65])
-{
+char *bytes_digest(struct bytes *b, char out[65]) {
     unsigned char digest[32];
     BUG_IF(!b->hash, "%s is not hashed", b->name);
     hash_end(b->hash, digest);
@@ -288,15 +266,13 @@ char *bytes_digest(struct bytes *b, char out[65])
     return hash_hex(digest, out);
 }
 
-bool bytes_check(struct bytes *b, const char *sha256, struct error *e)
-{
+bool bytes_check(struct bytes *b, const char *sha256, struct error *e) {
     char found[65];
     return strcmp(bytes_digest(b, found), sha256) == 0 ||
            error_set(e, EXIT_INPUT, "%s: SHA-256 %s expected, %s found", b->name, sha256, found);
 }
 
-bool bytes_are_page(const void *first, size_t count)
-{
+bool bytes_are_page(const void *first, size_t count) {
     static const char *const opening[] = {"<!doctype", "<html", "<?xml"};
     const char *at = first, *end = at + count;
     while (at < end && (*at == ' ' || *at == '\t' || *at == '\r' || *at == '\n')) at++;
@@ -307,8 +283,7 @@ bool bytes_are_page(const void *first, size_t count)
     return false;
 }
 
-bool bytes_refuse_page(struct bytes *b, struct error *e)
-{
+bool bytes_refuse_page(struct bytes *b, struct error *e) {
     return refill(b, e) &&
            (!bytes_are_page(b->next, b->have) || error_set(e, EXIT_INPUT, "%s: is a web page, not the file", b->name));
 }

@@ -15,8 +15,7 @@ struct member {
 };
 
 // Octal digits up to a blank or NUL; -1 for anything else, base-256 included.
-static int64_t octal(const unsigned char *field, int width)
-{
+static int64_t octal(const unsigned char *field, int width) {
     int64_t value = 0;
     int i = 0, digits = 0;
     while (i < width && field[i] == ' ') i++;
@@ -24,23 +23,20 @@ static int64_t octal(const unsigned char *field, int width)
     return digits && (i == width || field[i] == ' ' || field[i] == 0) ? value : -1;
 }
 
-static bool sum_is_right(const unsigned char *block)
-{
+static bool sum_is_right(const unsigned char *block) {
     int64_t sum = 0;
     for (int i = 0; i < BLOCK; i++) sum += i >= 148 && i < 156 ? ' ' : block[i];
     return octal(block + 148, 8) == sum;
 }
 
-static bool all_zero(const unsigned char *block)
-{
+static bool all_zero(const unsigned char *block) {
     for (int i = 0; i < BLOCK; i++)
         if (block[i]) return false;
     return true;
 }
 
 // Which member of the split a header names, or -1.
-static int place_of(const unsigned char *block, bool test)
-{
+static int place_of(const unsigned char *block, bool test) {
     char name[101] = {0};
     memcpy(name, block, 100);
     if (block[156] != '0' && block[156] != 0) return -1;  // no regular file
@@ -52,8 +48,7 @@ static int place_of(const unsigned char *block, bool test)
     return batch ? at[11] - '1' : -1;
 }
 
-static bool read_member(struct bytes *b, struct member *m, int64_t size, bool exact, const char *name, struct error *e)
-{
+static bool read_member(struct bytes *b, struct member *m, int64_t size, bool exact, const char *name, struct error *e) {
     if (m->row) return error_set(e, EXIT_INPUT, "%s: member %s is there twice", bytes_name(b), name);
     if (size < ROW || size > (int64_t)ROWS * ROW || size % ROW || (exact && size != (int64_t)ROWS * ROW))
         return error_set(e, EXIT_INPUT, "%s: member %s: %d rows of %d bytes expected, %lld bytes found", bytes_name(b),
@@ -63,8 +58,7 @@ static bool read_member(struct bytes *b, struct member *m, int64_t size, bool ex
     return bytes_take(b, m->row, (size_t)size, e);
 }
 
-static bool read_archive(struct bytes *b, struct member *member, bool test, bool exact, struct error *e)
-{
+static bool read_archive(struct bytes *b, struct member *member, bool test, bool exact, struct error *e) {
     unsigned char block[BLOCK];
     for (;;) {
         if (!bytes_take(b, block, BLOCK, e)) return false;
@@ -82,8 +76,7 @@ static bool read_archive(struct bytes *b, struct member *member, bool test, bool
 }
 
 // Members are freed as they are taken: together with the images that come out of them they would double the memory.
-static bool take(struct bytes *b, struct member *member, int members, struct intake *in, struct error *e)
-{
+static bool take(struct bytes *b, struct member *member, int members, struct intake *in, struct error *e) {
     int64_t total = 0, n = 0;
     for (int m = 0; m < members; m++) {
         if (!member[m].row)
@@ -104,8 +97,7 @@ static bool take(struct bytes *b, struct member *member, int members, struct int
     return good && intake_end(in, e);
 }
 
-bool cifar_read(struct bytes *b, struct intake *in, bool test, bool exact, struct error *e)
-{
+bool cifar_read(struct bytes *b, struct intake *in, bool test, bool exact, struct error *e) {
     struct member member[TRAIN_MEMBERS] = {0};
     int members = test ? 1 : TRAIN_MEMBERS;
     BUG_IF(in->dtype != U8 || intake_image_bytes(in) != IMAGE, "CIFAR-10 has images of 3x32x32 bytes");

@@ -15,8 +15,7 @@
 // Programs keep tables of classes x classes; a label out of a hostile file must not size them.
 enum { CLASSES_MAX = 65536 };
 
-static bool check_images(struct dataset *d, struct error *e)
-{
+static bool check_images(struct dataset *d, struct error *e) {
     const struct tensor *x = d->x;
     char shape[128];
     if ((x->dtype != U8 && x->dtype != F32) || x->rank != 4)
@@ -43,8 +42,7 @@ static bool check_images(struct dataset *d, struct error *e)
     return true;
 }
 
-static bool check_labels(struct dataset *d, struct error *e)
-{
+static bool check_labels(struct dataset *d, struct error *e) {
     const struct tensor *y = blob_need(d->blob, "y", e);
     if (!y || !tensor_expect(y, I64, 1, &d->count, e)) return false;
     d->y = y->data;
@@ -66,8 +64,7 @@ static bool check_labels(struct dataset *d, struct error *e)
     return true;
 }
 
-static bool check_index(struct dataset *d, struct error *e)
-{
+static bool check_index(struct dataset *d, struct error *e) {
     const struct tensor *index = blob_find(d->blob, "index");
     if (!index) return true;
     if (!tensor_expect(index, I64, 1, &d->count, e)) return false;
@@ -79,8 +76,7 @@ static bool check_index(struct dataset *d, struct error *e)
     return true;
 }
 
-struct dataset *dataset_of(struct blob *b, struct error *e)
-{
+struct dataset *dataset_of(struct blob *b, struct error *e) {
     struct dataset *d = memory_zero(sizeof *d);
     d->blob = b;
     d->x = blob_need(b, "x", e);
@@ -90,26 +86,22 @@ struct dataset *dataset_of(struct blob *b, struct error *e)
     return NULL;
 }
 
-struct dataset *dataset_open(const char *path, struct error *e)
-{
+struct dataset *dataset_open(const char *path, struct error *e) {
     struct blob *b = blob_open(path, e);
     return b ? dataset_of(b, e) : NULL;
 }
 
-void dataset_free(struct dataset *d)
-{
+void dataset_free(struct dataset *d) {
     if (!d) return;
     blob_free(d->blob);
     free(d);
 }
 
-int64_t dataset_image_size(const struct dataset *d)
-{
+int64_t dataset_image_size(const struct dataset *d) {
     return (int64_t)d->channels * d->height * d->width;
 }
 
-void dataset_image(const struct dataset *d, int64_t i, float *out)
-{
+void dataset_image(const struct dataset *d, int64_t i, float *out) {
     int64_t size = dataset_image_size(d);
     BUG_IF(i < 0 || i >= d->count, "image %lld of %lld", (long long)i, (long long)d->count);
     if (d->x->dtype == F32) {
@@ -127,16 +119,14 @@ struct draw {
     int64_t example;
 };
 
-static int by_value(const void *a, const void *b)
-{
+static int by_value(const void *a, const void *b) {
     const struct draw *p = a, *q = b;
     if (p->value != q->value) return p->value < q->value ? -1 : 1;
     return (p->example > q->example) - (p->example < q->example);
 }
 
 // Exactly floor(n / 2) of the examples: those with the smallest draws.
-static void random_half(uint64_t seed, bool other, unsigned char *keep, int64_t count)
-{
+static void random_half(uint64_t seed, bool other, unsigned char *keep, int64_t count) {
     struct stream s = rng_stream(seed, "subset/half");
     struct draw *draw = memory_take((size_t)count * sizeof *draw);
     for (int64_t i = 0; i < count; i++) draw[i] = (struct draw){rng_one(s, (uint32_t)i, 0, 0), i};
@@ -145,8 +135,7 @@ static void random_half(uint64_t seed, bool other, unsigned char *keep, int64_t 
     free(draw);
 }
 
-static bool seed_of_half(const char *text, uint64_t *seed, bool *other)
-{
+static bool seed_of_half(const char *text, uint64_t *seed, bool *other) {
     char number[32];
     const char *colon = strchr(text, ':');
     size_t length = colon ? (size_t)(colon - text) : strlen(text);
@@ -157,15 +146,13 @@ static bool seed_of_half(const char *text, uint64_t *seed, bool *other)
     return parse_seed(number, seed);
 }
 
-static bool mask_bytes(const unsigned char *keep, int64_t count)
-{
+static bool mask_bytes(const unsigned char *keep, int64_t count) {
     for (int64_t i = 0; i < count; i++)
         if (keep[i] > 1) return false;
     return true;
 }
 
-static bool read_mask_file(const char *path, unsigned char *keep, int64_t count)
-{
+static bool read_mask_file(const char *path, unsigned char *keep, int64_t count) {
     struct stat st;
     if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != count) return false;
     FILE *f = fopen(path, "rb");
@@ -175,8 +162,7 @@ static bool read_mask_file(const char *path, unsigned char *keep, int64_t count)
     return whole && mask_bytes(keep, count);
 }
 
-static bool read_mask_blob(const char *path, unsigned char *keep, int64_t count, struct error *e)
-{
+static bool read_mask_blob(const char *path, unsigned char *keep, int64_t count, struct error *e) {
     struct blob *b = blob_open(path, e);
     if (!b) return false;
     const struct tensor *t = blob_find(b, "keep");
@@ -200,8 +186,7 @@ static bool read_mask_blob(const char *path, unsigned char *keep, int64_t count,
     return good;
 }
 
-static bool choose(const char *word, unsigned char *keep, int64_t count, struct error *e)
-{
+static bool choose(const char *word, unsigned char *keep, int64_t count, struct error *e) {
     if (strcmp(word, "all") == 0) {
         memset(keep, 1, (size_t)count);
         return true;
@@ -229,8 +214,7 @@ static bool choose(const char *word, unsigned char *keep, int64_t count, struct 
     return read_mask_file(word, keep, count) || read_mask_blob(word, keep, count, e);
 }
 
-unsigned char *dataset_choose(const char *word, int64_t count, struct error *e)
-{
+unsigned char *dataset_choose(const char *word, int64_t count, struct error *e) {
     if (count < 0 || count > UINT32_MAX) {  // an example is one word of the counter
         error_set(e, EXIT_INPUT, "%lld examples: at most %lld can be chosen from", (long long)count,
                   (long long)UINT32_MAX);

@@ -30,16 +30,14 @@ struct transfer {
     struct progress progress;
 };
 
-static bool is_page(struct transfer *t)
-{
+static bool is_page(struct transfer *t) {
     char *type = NULL;
     curl_easy_getinfo(t->curl, CURLINFO_CONTENT_TYPE, &type);
     return type && strncasecmp(type, "text/html", 9) == 0;
 }
 
 // An answer to a Range request is the rest (206) or, from a server that ignores ranges, everything (200).
-static bool begin_answer(struct transfer *t, const char *bytes, size_t count)
-{
+static bool begin_answer(struct transfer *t, const char *bytes, size_t count) {
     long status = 0;
     t->begun = true;
     curl_easy_getinfo(t->curl, CURLINFO_RESPONSE_CODE, &status);
@@ -53,8 +51,7 @@ static bool begin_answer(struct transfer *t, const char *bytes, size_t count)
     return !t->failed;
 }
 
-static size_t receive(char *bytes, size_t size, size_t count, void *data)
-{
+static size_t receive(char *bytes, size_t size, size_t count, void *data) {
     struct transfer *t = data;
     size_t left = size * count;
     if (!t->begun && !begin_answer(t, bytes, left)) return 0;
@@ -76,8 +73,7 @@ static size_t receive(char *bytes, size_t size, size_t count, void *data)
 }
 
 // Keeps a range's answer honest: "bytes FROM-TO/ALL" must begin where we stopped.
-static size_t read_header(char *line, size_t size, size_t count, void *data)
-{
+static size_t read_header(char *line, size_t size, size_t count, void *data) {
     struct transfer *t = data;
     size_t length = size * count;
     char text[128];
@@ -90,8 +86,7 @@ static size_t read_header(char *line, size_t size, size_t count, void *data)
     return length;
 }
 
-static void set_up(struct transfer *t, const char *address, char *range, size_t room, char *detail)
-{
+static void set_up(struct transfer *t, const char *address, char *range, size_t room, char *detail) {
     CURL *c = t->curl;
     curl_easy_reset(c);
     *detail = 0;
@@ -119,22 +114,19 @@ static void set_up(struct transfer *t, const char *address, char *range, size_t 
     t->begun = t->page = t->too_large = false;
 }
 
-static bool empty_part(struct transfer *t, struct error *e)
-{
+static bool empty_part(struct transfer *t, struct error *e) {
     t->have = 0;
     return ftruncate(t->fd, 0) == 0 || error_set(e, EXIT_SYSTEM, "%s.part: %s", t->d->path, strerror(errno));
 }
 
-static bool publish(struct transfer *t, const char *part, struct error *e)
-{
+static bool publish(struct transfer *t, const char *part, struct error *e) {
     if (fsync(t->fd) == 0 && rename(part, t->d->path) == 0) return true;
     return error_set(e, EXIT_SYSTEM, "%s: cannot be put in place: %s", t->d->path, strerror(errno));
 }
 
 enum outcome { WHOLE, CUT, REFUSED };
 
-static enum outcome transfer(struct transfer *t, const char *address, struct error *why)
-{
+static enum outcome transfer(struct transfer *t, const char *address, struct error *why) {
     char detail[CURL_ERROR_SIZE], range[32];
     if (t->have == t->d->bytes) return WHOLE;
     set_up(t, address, range, sizeof range, detail);
@@ -172,8 +164,7 @@ static enum outcome transfer(struct transfer *t, const char *address, struct err
 
 // One address until it delivers, refuses, or brings nothing new several times. New is what goes beyond `most`, so a
 // server that ignores ranges and always cuts ends this as well.
-static bool from_address(struct transfer *t, const char *address, const char *part, struct error *why)
-{
+static bool from_address(struct transfer *t, const char *address, const char *part, struct error *why) {
     int64_t most = t->have;
     bool spoilt = false;
     for (int idle = 0; idle < ATTEMPTS;) {
@@ -198,8 +189,7 @@ static bool from_address(struct transfer *t, const char *address, const char *pa
     return false;
 }
 
-static bool from_any(struct transfer *t, const char *part, struct error *e)
-{
+static bool from_any(struct transfer *t, const char *part, struct error *e) {
     struct error why = {0};
     for (int i = 0; i < t->d->addresses; i++) {
         msg_say("%s", t->d->address[i]);
@@ -212,8 +202,7 @@ static bool from_any(struct transfer *t, const char *part, struct error *e)
 }
 
 // The part, locked; -1 with no error when another program has delivered the file while we waited.
-static int open_part(const char *part, const char *path, struct error *e)
-{
+static int open_part(const char *part, const char *path, struct error *e) {
     struct stat st, now;
     for (;;) {
         int fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
@@ -233,8 +222,7 @@ static int open_part(const char *part, const char *path, struct error *e)
     }
 }
 
-bool download(const struct download *d, struct error *e)
-{
+bool download(const struct download *d, struct error *e) {
     char part[4096];
     struct stat st;
     if (snprintf(part, sizeof part, "%s.part", d->path) >= (int)sizeof part)

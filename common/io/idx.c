@@ -7,16 +7,14 @@
 
 enum { BATCH = 64 };  // images unpacked at a time: they stay in cache until hashed and stored
 
-static bool read_u32(struct bytes *b, uint32_t *value, struct error *e)
-{
+static bool read_u32(struct bytes *b, uint32_t *value, struct error *e) {
     unsigned char c[4];
     if (!bytes_take(b, c, 4, e)) return false;
     *value = (uint32_t)c[0] << 24 | (uint32_t)c[1] << 16 | (uint32_t)c[2] << 8 | c[3];
     return true;
 }
 
-static bool read_head(struct bytes *b, uint32_t magic, uint32_t *dim, struct error *e)
-{
+static bool read_head(struct bytes *b, uint32_t magic, uint32_t *dim, struct error *e) {
     uint32_t found;
     if (!read_u32(b, &found, e)) return false;
     if (found != magic)
@@ -27,8 +25,7 @@ static bool read_head(struct bytes *b, uint32_t magic, uint32_t *dim, struct err
     return true;
 }
 
-int64_t *idx_labels(struct bytes *b, int64_t most, int64_t *count, struct error *e)
-{
+int64_t *idx_labels(struct bytes *b, int64_t most, int64_t *count, struct error *e) {
     uint32_t n;
     if (!bytes_gunzip(b, 8 + most, e) || !read_head(b, 0x801, &n, e)) return NULL;
     if (n < 1 || n > most) {
@@ -46,8 +43,7 @@ int64_t *idx_labels(struct bytes *b, int64_t most, int64_t *count, struct error 
     return label;
 }
 
-bool idx_images(struct bytes *b, struct intake *in, const int64_t *label, int64_t count, struct error *e)
-{
+bool idx_images(struct bytes *b, struct intake *in, const int64_t *label, int64_t count, struct error *e) {
     uint32_t dim[3];
     size_t size = intake_image_bytes(in);
     if (!bytes_gunzip(b, 16 + count * (int64_t)size, e) || !read_head(b, 0x803, dim, e)) return false;

@@ -11,14 +11,12 @@
 #include "../base/rng.h"
 #include "record.h"
 
-size_t intake_image_bytes(const struct intake *in)
-{
+size_t intake_image_bytes(const struct intake *in) {
     return (size_t)in->channels * (size_t)in->height * (size_t)in->width * dtype_size(in->dtype);
 }
 
 // Keeps the positions whose byte in `keep` is set.
-static void retain(struct intake *in, const unsigned char *keep)
-{
+static void retain(struct intake *in, const unsigned char *keep) {
     int64_t n = 0;
     for (int64_t i = 0; i < in->count; i++)
         if (keep[i]) in->index[n++] = in->index[i];
@@ -31,15 +29,13 @@ struct draw {
     int64_t place;  // in in->index
 };
 
-static int by_value(const void *a, const void *b)
-{
+static int by_value(const void *a, const void *b) {
     const struct draw *p = a, *q = b;
     if (p->value != q->value) return p->value < q->value ? -1 : 1;
     return (p->place > q->place) - (p->place < q->place);
 }
 
-static void test_part(struct intake *in)
-{
+static void test_part(struct intake *in) {
     struct stream s = rng_stream(in->choice.seed, "split/test");
     struct draw *draw = memory_take((size_t)in->count * sizeof *draw + 1);
     unsigned char *keep = memory_take((size_t)in->count + 1);
@@ -54,8 +50,7 @@ static void test_part(struct intake *in)
 
 // ---- classes
 
-static int class_of(const struct intake *in, const char *word)
-{
+static int class_of(const struct intake *in, const char *word) {
     int64_t number;
     if (parse_int(word, &number)) return number >= 0 && number < in->classes ? (int)number : -1;
     for (int c = 0; c < in->classes; c++)
@@ -64,8 +59,7 @@ static int class_of(const struct intake *in, const char *word)
 }
 
 // Fills to[old class] with the new one or -1.
-static bool read_classes(struct intake *in, int *to, struct error *e)
-{
+static bool read_classes(struct intake *in, int *to, struct error *e) {
     const char *name[INTAKE_CLASSES_MAX];
     int count = 0;
     for (int c = 0; c < in->classes; c++) to[c] = -1;
@@ -92,8 +86,7 @@ static bool read_classes(struct intake *in, int *to, struct error *e)
     return true;
 }
 
-static bool take_classes(struct intake *in, int *to, struct error *e)
-{
+static bool take_classes(struct intake *in, int *to, struct error *e) {
     int classes = in->classes;
     for (int c = 0; c < classes; c++) to[c] = in->chosen[c] = c;
     if (!in->choice.classes) return true;
@@ -108,8 +101,7 @@ static bool take_classes(struct intake *in, int *to, struct error *e)
 
 // ---- the other choices
 
-static bool leave_out(struct intake *in, struct error *e)
-{
+static bool leave_out(struct intake *in, struct error *e) {
     const struct dataset *d = in->choice.exclude;
     const char *source = blob_meta(d->blob, "assay.source");
     if (d->index && !source)
@@ -129,8 +121,7 @@ static bool leave_out(struct intake *in, struct error *e)
     return true;
 }
 
-static bool take_subset(struct intake *in, struct error *e)
-{
+static bool take_subset(struct intake *in, struct error *e) {
     unsigned char *keep = dataset_choose(in->choice.subset, in->count, e);
     if (!keep) return error_prefix(e, "--subset");
     retain(in, keep);
@@ -138,8 +129,7 @@ static bool take_subset(struct intake *in, struct error *e)
     return true;
 }
 
-static bool take_per_class(struct intake *in, const int *to, struct error *e)
-{
+static bool take_per_class(struct intake *in, const int *to, struct error *e) {
     int64_t k = in->choice.per_class;
     struct stream s = rng_stream(in->choice.seed, "subset/per-class");
     struct draw *draw = memory_take((size_t)in->count * sizeof *draw + 1);
@@ -163,8 +153,7 @@ static bool take_per_class(struct intake *in, const int *to, struct error *e)
     return good;
 }
 
-static bool make_choice(struct intake *in, struct error *e)
-{
+static bool make_choice(struct intake *in, struct error *e) {
     int to[INTAKE_CLASSES_MAX];
     in->count = in->total;
     for (int64_t i = 0; i < in->count; i++) in->index[i] = i;
@@ -184,8 +173,7 @@ static bool make_choice(struct intake *in, struct error *e)
 // ---- taking
 
 // The digest of blob(5), fed as the images pass: the name of the whole source without ever holding it.
-static void hash_head(struct hash *h, const char *name, enum dtype d, int rank, const int64_t *dim)
-{
+static void hash_head(struct hash *h, const char *name, enum dtype d, int rank, const int64_t *dim) {
     uint64_t bytes = dtype_size(d);
     hash_add_counted(h, name);
     hash_add_counted(h, dtype_name(d));
@@ -197,8 +185,7 @@ static void hash_head(struct hash *h, const char *name, enum dtype d, int rank, 
     hash_add_u64(h, bytes);
 }
 
-bool intake_begin(struct intake *in, int64_t total, const int64_t *label, struct error *e)
-{
+bool intake_begin(struct intake *in, int64_t total, const int64_t *label, struct error *e) {
     size_t image = intake_image_bytes(in), bytes;
     BUG_IF(image == 0 || in->classes < 1 || in->classes > INTAKE_CLASSES_MAX, "an intake of %d classes without a shape",
            in->classes);
@@ -223,8 +210,7 @@ bool intake_begin(struct intake *in, int64_t total, const int64_t *label, struct
     return true;
 }
 
-bool intake_image(struct intake *in, const void *image, struct error *e)
-{
+bool intake_image(struct intake *in, const void *image, struct error *e) {
     size_t bytes = intake_image_bytes(in);
     if (in->seen == in->total)
         return error_set(e, EXIT_INPUT, "more than the %lld images that have labels", (long long)in->total);
@@ -235,8 +221,7 @@ bool intake_image(struct intake *in, const void *image, struct error *e)
     return true;
 }
 
-bool intake_end(struct intake *in, struct error *e)
-{
+bool intake_end(struct intake *in, struct error *e) {
     if (in->seen < in->total)
         return error_set(e, EXIT_INPUT, "%lld images expected, %lld found", (long long)in->total, (long long)in->seen);
     if (!in->hash) return true;
@@ -253,8 +238,7 @@ bool intake_end(struct intake *in, struct error *e)
     return true;
 }
 
-void intake_free(struct intake *in)
-{
+void intake_free(struct intake *in) {
     unsigned char digest[32];
     if (in->hash) hash_end(in->hash, digest);
     free(in->label);
@@ -264,8 +248,7 @@ void intake_free(struct intake *in)
     memset(in, 0, sizeof *in);
 }
 
-struct blob *intake_blob(const struct intake *in, json_t *record)
-{
+struct blob *intake_blob(const struct intake *in, json_t *record) {
     struct blob *b = blob_new("dataset");
     json_t *names = json_array(), *counts = json_array();
     blob_add(b, "x", in->dtype, 4, (const int64_t[]){in->count, in->channels, in->height, in->width}, in->x);

@@ -17,24 +17,20 @@ enum { SHORT_DIGEST = 12, SHORT_VALUE = 100 };
 // ---- text
 
 // Without control characters, so that a name cannot speak to the terminal.
-static void print_plain(FILE *f, const char *text)
-{
+static void print_plain(FILE *f, const char *text) {
     for (; *text; text++) fputc((unsigned char)*text < ' ' || *text == 127 ? '?' : *text, f);
 }
 
-static bool is_digest(const char *text)
-{
+static bool is_digest(const char *text) {
     return strlen(text) == 64 && strspn(text, "0123456789abcdef") == 64;
 }
 
-static void print_digest(FILE *f, const char *digest, bool full)
-{
+static void print_digest(FILE *f, const char *digest, bool full) {
     fprintf(f, "%.*s", full || !is_digest(digest) ? 64 : SHORT_DIGEST, digest);
 }
 
 // A value on one line: text bare, anything else as JSON; long ones are cut.
-static void print_value(FILE *f, const json_t *value, bool full)
-{
+static void print_value(FILE *f, const json_t *value, bool full) {
     const char *bare = json_string_value(value);
     if (bare && is_digest(bare)) {
         print_digest(f, bare, full);
@@ -52,8 +48,7 @@ static void print_value(FILE *f, const json_t *value, bool full)
 }
 
 // The leaves of an object as "a.b.c = value" lines.
-static void print_leaves(FILE *f, int indent, const json_t *value, const char *path, bool full)
-{
+static void print_leaves(FILE *f, int indent, const json_t *value, const char *path, bool full) {
     if (json_is_object(value) && json_object_size(value)) {
         size_t count;
         const char **keys = record_keys(value, &count);
@@ -72,8 +67,7 @@ static void print_leaves(FILE *f, int indent, const json_t *value, const char *p
     fputc('\n', f);
 }
 
-static void print_record(FILE *f, const json_t *record, bool full)
-{
+static void print_record(FILE *f, const json_t *record, bool full) {
     size_t count;
     const char **keys = record_keys(record, &count);
     for (size_t i = 0; i < count; i++) {
@@ -93,14 +87,12 @@ static void print_record(FILE *f, const json_t *record, bool full)
     free(keys);
 }
 
-static const char *text_of(const json_t *entry, const char *key)
-{
+static const char *text_of(const json_t *entry, const char *key) {
     const char *text = json_string_value(json_object_get(entry, key));
     return text ? text : "?";
 }
 
-static void print_lineage(FILE *f, const json_t *lineage, bool full)
-{
+static void print_lineage(FILE *f, const json_t *lineage, bool full) {
     if (json_array_size(lineage)) fputs("  lineage\n", f);
     for (size_t i = 0; i < json_array_size(lineage); i++) {
         const json_t *entry = json_array_get(lineage, i), *seed = json_object_get(entry, "seed");
@@ -123,15 +115,13 @@ static void print_lineage(FILE *f, const json_t *lineage, bool full)
 }
 
 // Writes and frees what was printed into memory.
-static bool write_text(struct out *o, char *text, size_t size, struct error *e)
-{
+static bool write_text(struct out *o, char *text, size_t size, struct error *e) {
     bool good = out_write(o, text, size, e);
     free(text);
     return good;
 }
 
-static int name_width(const struct blob *b, const char *names)
-{
+static int name_width(const struct blob *b, const char *names) {
     int width = 4;
     for (int i = 0; i < b->count; i++) {
         int length = (int)strnlen(b->tensor[i].name, 40);
@@ -140,8 +130,7 @@ static int name_width(const struct blob *b, const char *names)
     return width;
 }
 
-static void print_name(FILE *f, const char *name, int width)
-{
+static void print_name(FILE *f, const char *name, int width) {
     print_plain(f, name);
     int length = (int)strnlen(name, 1000);
     fprintf(f, "%*s", length < width ? width - length : 0, "");
@@ -149,15 +138,13 @@ static void print_name(FILE *f, const char *name, int width)
 
 // ---- lists
 
-static uint64_t all_bytes(const struct blob *b)
-{
+static uint64_t all_bytes(const struct blob *b) {
     uint64_t sum = 0;
     for (int i = 0; i < b->count; i++) sum += tensor_bytes(&b->tensor[i]);
     return sum;
 }
 
-bool look_list(const struct blob *b, bool full, struct out *o, struct error *e)
-{
+bool look_list(const struct blob *b, bool full, struct out *o, struct error *e) {
     char *text = NULL, bytes[32], shape[128];
     size_t size;
     FILE *f = open_memstream(&text, &size);
@@ -199,8 +186,7 @@ bool look_list(const struct blob *b, bool full, struct out *o, struct error *e)
     return write_text(o, text, size, e);
 }
 
-bool look_verified(const struct blob *b, struct out *o, struct error *e)
-{
+bool look_verified(const struct blob *b, struct out *o, struct error *e) {
     char *text = NULL;
     size_t size;
     FILE *f = open_memstream(&text, &size);
@@ -212,15 +198,13 @@ bool look_verified(const struct blob *b, struct out *o, struct error *e)
     return write_text(o, text, size, e);
 }
 
-static json_t *shape_json(const struct tensor *t)
-{
+static json_t *shape_json(const struct tensor *t) {
     json_t *shape = json_array();
     for (int i = 0; i < t->rank; i++) json_array_append_new(shape, json_integer(t->dim[i]));
     return shape;
 }
 
-json_t *look_list_json(const struct blob *b)
-{
+json_t *look_list_json(const struct blob *b) {
     json_t *tensors = json_object(), *list = json_object(), *metadata = json_copy(b->metadata);
     for (int i = 0; i < b->count; i++) {
         const struct tensor *t = &b->tensor[i];
@@ -248,8 +232,7 @@ struct statistics {
     double min, max, mean, deviation;  // of the finite values, NaN where there are none; population deviation
 };
 
-static struct statistics statistics_of(const struct tensor *t)
-{
+static struct statistics statistics_of(const struct tensor *t) {
     struct statistics s = {.count = tensor_count(t), .min = INFINITY, .max = -INFINITY};
     // Two passes: the sum of squares of a mean far from 0 would lose the deviation.
     double sum = 0, square = 0;
@@ -279,8 +262,7 @@ static struct statistics statistics_of(const struct tensor *t)
     return s;
 }
 
-bool look_statistics(const struct blob *b, const char *names, struct out *o, struct error *e)
-{
+bool look_statistics(const struct blob *b, const char *names, struct out *o, struct error *e) {
     if (!part_check_names(b, names, e)) return false;
     char *text = NULL, shape[128];
     size_t size;
@@ -300,13 +282,11 @@ bool look_statistics(const struct blob *b, const char *names, struct out *o, str
     return write_text(o, text, size, e);
 }
 
-static json_t *finite_json(double value)
-{
+static json_t *finite_json(double value) {
     return isfinite(value) ? json_real(value) : json_null();
 }
 
-json_t *look_statistics_json(const struct blob *b, const char *names)
-{
+json_t *look_statistics_json(const struct blob *b, const char *names) {
     json_t *tensors = json_object();
     for (int i = 0; i < b->count; i++) {
         const struct tensor *t = &b->tensor[i];
@@ -324,8 +304,7 @@ json_t *look_statistics_json(const struct blob *b, const char *names)
 
 // ---- values
 
-static char *value_text(const struct tensor *t, int64_t i, char out[32])
-{
+static char *value_text(const struct tensor *t, int64_t i, char out[32]) {
     switch (t->dtype) {
     case I64: snprintf(out, 32, "%" PRId64, ((const int64_t *)t->data)[i]); break;
     case U64: snprintf(out, 32, "%" PRIu64, ((const uint64_t *)t->data)[i]); break;
@@ -334,8 +313,7 @@ static char *value_text(const struct tensor *t, int64_t i, char out[32])
     return out;
 }
 
-bool look_heading(const struct tensor *t, struct out *o, struct error *e)
-{
+bool look_heading(const struct tensor *t, struct out *o, struct error *e) {
     char *text = NULL, shape[128];
     size_t size;
     FILE *f = open_memstream(&text, &size);
@@ -346,8 +324,7 @@ bool look_heading(const struct tensor *t, struct out *o, struct error *e)
     return write_text(o, text, size, e);
 }
 
-bool look_values(const struct tensor *t, struct out *o, struct error *e)
-{
+bool look_values(const struct tensor *t, struct out *o, struct error *e) {
     int64_t count = tensor_count(t), row = t->rank > 1 ? t->dim[t->rank - 1] : 1;
     char text[40];
     for (int64_t i = 0; i < count; i++) {
@@ -361,8 +338,7 @@ bool look_values(const struct tensor *t, struct out *o, struct error *e)
 // ---- differences
 
 // "[3, 1, 0]", the place of element i.
-static char *place_text(const struct tensor *t, int64_t i, char out[256])
-{
+static char *place_text(const struct tensor *t, int64_t i, char out[256]) {
     struct tensor place = *t;
     for (int k = t->rank - 1; k >= 0; k--) {
         place.dim[k] = i % t->dim[k];
@@ -372,8 +348,7 @@ static char *place_text(const struct tensor *t, int64_t i, char out[256])
 }
 
 // How far element i of two tensors of one dtype is apart; 64-bit integers are compared exactly.
-static double distance(const struct tensor *t, const struct tensor *u, int64_t i)
-{
+static double distance(const struct tensor *t, const struct tensor *u, int64_t i) {
     double x = tensor_value(t, i), y = tensor_value(u, i);
     if (isnan(x) || isnan(y)) return isnan(x) && isnan(y) ? 0 : INFINITY;
     if (x != y) return fabs(x - y);
@@ -382,8 +357,7 @@ static double distance(const struct tensor *t, const struct tensor *u, int64_t i
     return (double)(a > b ? a - b : b - a);
 }
 
-static bool same_tensor(const struct tensor *t, const struct tensor *u, double tolerance, FILE *f)
-{
+static bool same_tensor(const struct tensor *t, const struct tensor *u, double tolerance, FILE *f) {
     char one[256], other[256];
     bool fits =
         t->dtype == u->dtype && t->rank == u->rank && memcmp(t->dim, u->dim, sizeof *t->dim * (size_t)t->rank) == 0;
@@ -415,8 +389,7 @@ static bool same_tensor(const struct tensor *t, const struct tensor *u, double t
 }
 
 bool look_differences(const struct blob *a, const struct blob *b, const char *names, double tolerance, bool *same,
-                      struct out *o, struct error *e)
-{
+                      struct out *o, struct error *e) {
     char *text = NULL;
     size_t size;
     FILE *f = open_memstream(&text, &size);
@@ -442,8 +415,7 @@ bool look_differences(const struct blob *a, const struct blob *b, const char *na
 
 // ---- pictures
 
-static const struct tensor *images_of(const struct blob *b, const char *name, struct error *e)
-{
+static const struct tensor *images_of(const struct blob *b, const char *name, struct error *e) {
     if (name) return blob_need(b, name, e);
     const struct tensor *found = blob_find(b, "x");
     if (found) return found;
@@ -460,8 +432,7 @@ static const struct tensor *images_of(const struct blob *b, const char *name, st
 }
 
 // Image i as floats; the number of values outside [0, 1], NaN among them.
-static int64_t take_image(const struct tensor *t, int64_t i, int64_t size, bool stretch, float *out)
-{
+static int64_t take_image(const struct tensor *t, int64_t i, int64_t size, bool stretch, float *out) {
     int64_t outside = 0;
     double low = INFINITY, high = -INFINITY, scale = t->dtype == U8 ? 1 / 255.0 : 1;
     for (int64_t k = 0; k < size; k++) {
@@ -477,8 +448,7 @@ static int64_t take_image(const struct tensor *t, int64_t i, int64_t size, bool 
     return outside;
 }
 
-static const char *label_of(const struct blob *b, int64_t i, int64_t rows, struct arena *arena)
-{
+static const char *label_of(const struct blob *b, int64_t i, int64_t rows, struct arena *arena) {
     const struct tensor *y = blob_find(b, "y");
     if (!y || y->dtype != I64 || y->rank != 1 || y->dim[0] != rows) return arena_print(arena, "%" PRId64, i);
     int64_t label = ((const int64_t *)y->data)[i];
@@ -487,8 +457,7 @@ static const char *label_of(const struct blob *b, int64_t i, int64_t rows, struc
     return name ? arena_print(arena, "%" PRId64 " %s", i, name) : arena_print(arena, "%" PRId64 ": %" PRId64, i, label);
 }
 
-struct picture *look_picture(const struct blob *b, const struct look_wall *wall, int64_t *outside, struct error *e)
-{
+struct picture *look_picture(const struct blob *b, const struct look_wall *wall, int64_t *outside, struct error *e) {
     enum { SIDE_MAX = 4096 };
     const struct tensor *t = images_of(b, wall->name, e);
     char shape[128];

@@ -19,21 +19,18 @@ struct tag {
     unsigned char data[4];  // of a small one
 };
 
-static uint32_t u32_of(const unsigned char *c)
-{
+static uint32_t u32_of(const unsigned char *c) {
     return (uint32_t)c[3] << 24 | (uint32_t)c[2] << 16 | (uint32_t)c[1] << 8 | c[0];
 }
 
 // Bytes of a value.
-static size_t size_of(int type)
-{
+static size_t size_of(int type) {
     static const unsigned char size[] = {[INT8] = 1,   [UINT8] = 1,  [INT16] = 2,  [UINT16] = 2, [INT32] = 4,
                                          [UINT32] = 4, [SINGLE] = 4, [DOUBLE] = 8, [INT64] = 8,  [UINT64] = 8};
     return type > 0 && type <= UINT64 ? size[type] : 0;
 }
 
-static bool read_tag(struct bytes *b, struct tag *t, struct error *e)
-{
+static bool read_tag(struct bytes *b, struct tag *t, struct error *e) {
     unsigned char c[8];
     if (!bytes_take(b, c, 8, e)) return false;
     *t = (struct tag){.type = u32_of(c), .bytes = u32_of(c + 4)};
@@ -49,8 +46,7 @@ static bool read_tag(struct bytes *b, struct tag *t, struct error *e)
 
 // A short sub-element whole, with its padding.
 static bool read_part(struct bytes *b, uint32_t type, unsigned char *out, uint32_t most, uint32_t *bytes,
-                      struct error *e)
-{
+                      struct error *e) {
     struct tag t;
     if (!read_tag(b, &t, e)) return false;
     if (t.type != type || t.bytes > most)
@@ -68,8 +64,7 @@ static bool read_part(struct bytes *b, uint32_t type, unsigned char *out, uint32
 // Flags, dimensions and name of a matrix: everything before its values. *numeric is false for other kinds, of
 // which nothing more is read.
 static bool read_matrix_head(struct bytes *b, struct mat5 *m, char name[NAME_MAX_BYTES + 1], bool *numeric,
-                             struct error *e)
-{
+                             struct error *e) {
     unsigned char c[8 * MAT5_RANK_MAX];
     uint32_t bytes;
     if (!read_part(b, UINT32, c, 8, &bytes, e)) return false;
@@ -91,8 +86,7 @@ static bool read_matrix_head(struct bytes *b, struct mat5 *m, char name[NAME_MAX
 }
 
 // Right before the values: their tag must agree with the dimensions.
-static bool open_values(struct bytes *b, const char *name, int64_t most, struct mat5 *m, struct error *e)
-{
+static bool open_values(struct bytes *b, const char *name, int64_t most, struct mat5 *m, struct error *e) {
     struct tag t;
     if (!read_tag(b, &t, e)) return false;
     m->type = (int)t.type;
@@ -110,8 +104,7 @@ static bool open_values(struct bytes *b, const char *name, int64_t most, struct 
     return true;
 }
 
-static bool read_file_head(struct bytes *b, struct error *e)
-{
+static bool read_file_head(struct bytes *b, struct error *e) {
     unsigned char c[HEAD];
     if (!bytes_seek(b, 0, e) || !bytes_take(b, c, HEAD, e)) return false;
     if (c[126] != 'I' || c[127] != 'M' || c[124] != 0 || c[125] != 1)
@@ -119,8 +112,7 @@ static bool read_file_head(struct bytes *b, struct error *e)
     return true;
 }
 
-bool mat5_find(struct bytes *b, const char *name, int64_t most, struct mat5 *m, struct error *e)
-{
+bool mat5_find(struct bytes *b, const char *name, int64_t most, struct mat5 *m, struct error *e) {
     if (!read_file_head(b, e)) return false;
     for (int64_t at = HEAD; at < bytes_size(b);) {
         struct tag t;
@@ -144,8 +136,7 @@ bool mat5_find(struct bytes *b, const char *name, int64_t most, struct mat5 *m, 
     return error_set(e, EXIT_INPUT, "%s: holds no numeric array %s", bytes_name(b), name);
 }
 
-static double value_of(const unsigned char *c, int type)
-{
+static double value_of(const unsigned char *c, int type) {
     union {
         uint64_t u;
         int64_t i;
@@ -165,8 +156,7 @@ static double value_of(const unsigned char *c, int type)
     }
 }
 
-bool mat5_integers(struct bytes *b, const struct mat5 *m, int64_t *out, int64_t count, struct error *e)
-{
+bool mat5_integers(struct bytes *b, const struct mat5 *m, int64_t *out, int64_t count, struct error *e) {
     unsigned char c[8];
     size_t size = size_of(m->type);
     for (int64_t i = 0; i < count; i++) {

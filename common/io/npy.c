@@ -23,8 +23,7 @@ static const struct {
 };
 
 // What stands behind `'key':` in the dictionary, or NULL.
-static const char *entry(const char *header, const char *key)
-{
+static const char *entry(const char *header, const char *key) {
     char quoted[32];
     snprintf(quoted, sizeof quoted, "'%s'", key);
     const char *at = strstr(header, quoted);
@@ -35,8 +34,7 @@ static const char *entry(const char *header, const char *key)
     return at + strspn(at, " ");
 }
 
-static bool parse_descr(const char *at, struct tensor *t, struct error *e)
-{
+static bool parse_descr(const char *at, struct tensor *t, struct error *e) {
     if (!at || *at != '\'')
         return error_set(e, EXIT_INPUT, "a plain number type expected as descr; structured arrays are not read");
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
@@ -50,8 +48,7 @@ static bool parse_descr(const char *at, struct tensor *t, struct error *e)
                      length > 20 ? 20 : length, at + 1);
 }
 
-static bool parse_shape(const char *at, struct tensor *t, struct error *e)
-{
+static bool parse_shape(const char *at, struct tensor *t, struct error *e) {
     if (!at || *at++ != '(') return error_set(e, EXIT_INPUT, "a tuple expected as shape");
     uint64_t bytes = dtype_size(t->dtype);
     bool empty = false;
@@ -72,16 +69,14 @@ static bool parse_shape(const char *at, struct tensor *t, struct error *e)
     return true;
 }
 
-static bool parse_header(const char *header, struct tensor *t, struct error *e)
-{
+static bool parse_header(const char *header, struct tensor *t, struct error *e) {
     if (!parse_descr(entry(header, "descr"), t, e) || !parse_shape(entry(header, "shape"), t, e)) return false;
     const char *order = entry(header, "fortran_order");
     return (order && strncmp(order, "False", 5) == 0) ||
            error_set(e, EXIT_INPUT, "rows first expected, Fortran order found; save it with numpy.ascontiguousarray()");
 }
 
-static bool read_array(struct bytes *b, struct tensor *t, struct error *e)
-{
+static bool read_array(struct bytes *b, struct tensor *t, struct error *e) {
     const char *name = bytes_name(b);
     unsigned char head[12];
     if (!bytes_take(b, head, 10, e)) return false;
@@ -112,8 +107,7 @@ static bool read_array(struct bytes *b, struct tensor *t, struct error *e)
     return bytes_take(b, t->data, (size_t)there, e);
 }
 
-struct tensor *npy_read(const char *path, struct error *e)
-{
+struct tensor *npy_read(const char *path, struct error *e) {
     struct bytes *b = bytes_open(path, e);
     if (!b) return NULL;
     struct tensor *t = memory_zero(sizeof *t);
@@ -126,16 +120,14 @@ struct tensor *npy_read(const char *path, struct error *e)
     return t;
 }
 
-void npy_free(struct tensor *t)
-{
+void npy_free(struct tensor *t) {
     if (!t) return;
     free((char *)t->name);
     free(t->data);
     free(t);
 }
 
-bool npy_write(const struct tensor *t, const char *path, struct error *e)
-{
+bool npy_write(const struct tensor *t, const char *path, struct error *e) {
     int64_t count = tensor_count(t);
     const void *data = t->data;
     size_t size = tensor_bytes(t);

@@ -21,32 +21,27 @@ struct listing {
     int64_t *label;
 };
 
-static int no_dot(const struct dirent *d)
-{
+static int no_dot(const struct dirent *d) {
     return d->d_name[0] != '.';
 }
 
-static int png_only(const struct dirent *d)
-{
+static int png_only(const struct dirent *d) {
     size_t n = strlen(d->d_name);
     return d->d_name[0] != '.' && n > 4 && strcasecmp(d->d_name + n - 4, ".png") == 0;
 }
 
 static bool list(const char *directory, int (*wanted)(const struct dirent *), struct dirent ***entry, int *count,
-                 struct error *e)
-{
+                 struct error *e) {
     *count = scandir(directory, entry, wanted, versionsort);
     return *count >= 0 || error_set(e, EXIT_SYSTEM, "%s: cannot read this directory: %s", directory, strerror(errno));
 }
 
-static void free_entries(struct dirent **entry, int count)
-{
+static void free_entries(struct dirent **entry, int count) {
     for (int i = 0; i < count; i++) free(entry[i]);
     free(entry);
 }
 
-static void append(struct listing *l, char *path, int64_t label)
-{
+static void append(struct listing *l, char *path, int64_t label) {
     if (l->count == l->room) {
         l->room = l->room ? 2 * l->room : 256;
         l->path = memory_grow(l->path, (size_t)l->room * sizeof *l->path);
@@ -56,8 +51,7 @@ static void append(struct listing *l, char *path, int64_t label)
     l->label[l->count++] = label;
 }
 
-static bool list_class(const char *path, int label, struct listing *l, struct arena *a, struct error *e)
-{
+static bool list_class(const char *path, int label, struct listing *l, struct arena *a, struct error *e) {
     struct dirent **file;
     int files;
     if (!list(path, png_only, &file, &files, e)) return false;
@@ -66,8 +60,7 @@ static bool list_class(const char *path, int label, struct listing *l, struct ar
     return true;
 }
 
-static bool list_classes(const char *directory, struct intake *in, struct listing *l, struct arena *a, struct error *e)
-{
+static bool list_classes(const char *directory, struct intake *in, struct listing *l, struct arena *a, struct error *e) {
     struct dirent **folder;
     struct stat st;
     int folders;
@@ -88,8 +81,7 @@ static bool list_classes(const char *directory, struct intake *in, struct listin
 
 // A picture's pixels stand side by side, an image's channels apart.
 static bool take_picture(const char *path, struct intake *in, const struct listing *l, uint8_t **planes,
-                         struct error *e)
-{
+                         struct error *e) {
     struct picture *p = png_picture_read(path, e);
     if (!p) return false;
     bool good = true;
@@ -113,8 +105,7 @@ static bool take_picture(const char *path, struct intake *in, const struct listi
     return good;
 }
 
-bool own_pictures(const char *directory, struct intake *in, struct arena *names, struct error *e)
-{
+bool own_pictures(const char *directory, struct intake *in, struct arena *names, struct error *e) {
     struct listing l = {0};
     uint8_t *planes = NULL;
     in->dtype = U8;
@@ -129,14 +120,12 @@ bool own_pictures(const char *directory, struct intake *in, struct arena *names,
 
 // ---- arrays
 
-static bool small(int64_t channels)
-{
+static bool small(int64_t channels) {
     return channels == 1 || channels == 3;
 }
 
 // Shape of an image, and whether the channels come last.
-static bool set_shape(const struct tensor *x, struct intake *in, bool *last, const char *path, struct error *e)
-{
+static bool set_shape(const struct tensor *x, struct intake *in, bool *last, const char *path, struct error *e) {
     char shape[128];
     if (x->rank != 3 && x->rank != 4)
         return error_set(e, EXIT_INPUT, "%s: [N, H, W] or [N, C, H, W] expected, %s found", path,
@@ -157,8 +146,7 @@ static bool set_shape(const struct tensor *x, struct intake *in, bool *last, con
 }
 
 static bool read_labels(const struct tensor *y, int64_t count, struct intake *in, int64_t *label, const char *path,
-                        struct error *e)
-{
+                        struct error *e) {
     char shape[128];
     if (y->rank < 1 || y->dim[0] != count || tensor_count(y) != count)
         return error_set(e, EXIT_INPUT, "%s: %lld labels expected, %s found", path, (long long)count,
@@ -174,8 +162,7 @@ static bool read_labels(const struct tensor *y, int64_t count, struct intake *in
     return true;
 }
 
-static bool take_array(const struct tensor *x, struct intake *in, bool last, const char *path, struct error *e)
-{
+static bool take_array(const struct tensor *x, struct intake *in, bool last, const char *path, struct error *e) {
     size_t channels = (size_t)in->channels, plane = (size_t)in->height * (size_t)in->width, size = channels * plane;
     uint8_t *byte = memory_take(size * sizeof(float));
     float *real = (float *)byte;
@@ -198,8 +185,7 @@ static bool take_array(const struct tensor *x, struct intake *in, bool last, con
     return good;
 }
 
-bool own_arrays(const char *x_path, const char *y_path, struct intake *in, struct error *e)
-{
+bool own_arrays(const char *x_path, const char *y_path, struct intake *in, struct error *e) {
     bool last = false;
     struct tensor *x = npy_read(x_path, e), *y = x ? npy_read(y_path, e) : NULL;
     int64_t *label = NULL;

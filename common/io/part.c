@@ -9,16 +9,14 @@
 #include "../base/opt.h"
 #include "record.h"
 
-bool part_names_hold(const char *names, const char *name)
-{
+bool part_names_hold(const char *names, const char *name) {
     size_t length = strlen(name);
     for (const char *at = names; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
         if (strcspn(at, ",") == length && memcmp(at, name, length) == 0) return true;
     return !names;
 }
 
-bool part_check_names(const struct blob *b, const char *names, struct error *e)
-{
+bool part_check_names(const struct blob *b, const char *names, struct error *e) {
     for (const char *at = names; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
         char *name = strndup(at, strcspn(at, ","));
         bool there = blob_need(b, name, e) != NULL;
@@ -28,8 +26,7 @@ bool part_check_names(const struct blob *b, const char *names, struct error *e)
     return true;
 }
 
-bool part_parse_rows(const char *text, struct part_rows *r, struct error *e)
-{
+bool part_parse_rows(const char *text, struct part_rows *r, struct error *e) {
     const char *colon = strchr(text, ':');
     *r = (struct part_rows){0, INT64_MAX};
     char *from = strndup(text, colon ? (size_t)(colon - text) : 0);
@@ -40,15 +37,13 @@ bool part_parse_rows(const char *text, struct part_rows *r, struct error *e)
     return true;
 }
 
-static void *row(const struct tensor *t, int64_t i)
-{
+static void *row(const struct tensor *t, int64_t i) {
     struct tensor one = *t;
     one.dim[0] = 1;
     return (char *)t->data + (size_t)i * tensor_bytes(&one);
 }
 
-static void drop_metrics(struct blob *b)
-{
+static void drop_metrics(struct blob *b) {
     if (!b->record) return;
     json_t *record = json_copy(b->record);
     json_object_set_new(record, "metrics", json_object());
@@ -57,16 +52,14 @@ static void drop_metrics(struct blob *b)
 }
 
 // A shape like [2^60, 0] costs nothing to claim, so its rows are not to size an index or a sum.
-static bool has_rows(const struct blob *b, const struct tensor *t, struct error *e)
-{
+static bool has_rows(const struct blob *b, const struct tensor *t, struct error *e) {
     char shape[128];
     return t->rank == 0 || (uint64_t)t->dim[0] <= tensor_bytes(t) ||
            blob_refuse(b, e, "tensor %s: %s has rows with nothing in them", t->name, tensor_shape_text(t, shape));
 }
 
 // How many rows the tensors named have; -1 and an error where they do not agree.
-static int64_t count_rows(const struct blob *b, const char *names, struct error *e)
-{
+static int64_t count_rows(const struct blob *b, const char *names, struct error *e) {
     const struct tensor *first = NULL;
     for (int i = 0; i < b->count; i++) {
         const struct tensor *t = &b->tensor[i];
@@ -85,8 +78,7 @@ static int64_t count_rows(const struct blob *b, const char *names, struct error 
     return -1;
 }
 
-static void name_rows(struct blob *part, const struct blob *whole, int64_t from, int64_t count)
-{
+static void name_rows(struct blob *part, const struct blob *whole, int64_t from, int64_t count) {
     if (blob_find(part, "index")) return;
     int64_t *index = arena_take(part->arena, (size_t)(count + 1) * sizeof *index);
     const struct tensor *positions = blob_find(whole, "index");
@@ -95,8 +87,7 @@ static void name_rows(struct blob *part, const struct blob *whole, int64_t from,
     if (!blob_meta(part, "assay.source")) blob_set_meta(part, "assay.source", whole->digest);
 }
 
-struct blob *part_cut(const struct blob *b, const char *names, const struct part_rows *rows, struct error *e)
-{
+struct blob *part_cut(const struct blob *b, const char *names, const struct part_rows *rows, struct error *e) {
     if (!part_check_names(b, names, e)) return NULL;
     int64_t all = rows ? count_rows(b, names, e) : 0;
     if (all < 0) return NULL;
@@ -127,8 +118,7 @@ struct blob *part_cut(const struct blob *b, const char *names, const struct part
     return part;
 }
 
-struct blob *part_of(const struct blob *b, const char *names, int64_t k, int64_t n, struct error *e)
-{
+struct blob *part_of(const struct blob *b, const char *names, int64_t k, int64_t n, struct error *e) {
     int64_t all = part_check_names(b, names, e) ? count_rows(b, names, e) : -1;
     if (all < 0) return NULL;
     // all * k may not fit into 64 bits.
@@ -145,8 +135,7 @@ struct blob *part_of(const struct blob *b, const char *names, int64_t k, int64_t
 
 // ---- union
 
-static bool parse_part(const struct blob *b, int64_t *k, int64_t *n, struct error *e)
-{
+static bool parse_part(const struct blob *b, int64_t *k, int64_t *n, struct error *e) {
     const char *text = blob_meta(b, "assay.part"), *slash = text ? strchr(text, '/') : NULL;
     if (!text) return blob_refuse(b, e, "assay.part expected, as the other blobs have it");
     char *left = strndup(text, slash ? (size_t)(slash - text) : 0);
@@ -160,15 +149,13 @@ struct place {
     const struct blob *blob;
 };
 
-static int by_part(const void *a, const void *b)
-{
+static int by_part(const void *a, const void *b) {
     int64_t x = ((const struct place *)a)->k, y = ((const struct place *)b)->k;
     return (x > y) - (x < y);
 }
 
 // Names the first few parts that are not there; `place` is sorted.
-static bool refuse_missing(const struct place *place, int count, int64_t n, struct error *e)
-{
+static bool refuse_missing(const struct place *place, int count, int64_t n, struct error *e) {
     char list[160] = "";
     size_t at = 0;
     bool more = false;
@@ -186,8 +173,7 @@ static bool refuse_missing(const struct place *place, int count, int64_t n, stru
 }
 
 // The blobs in the order of their parts; as they were given where none is a part.
-static bool put_in_order(const struct blob *const *blob, int count, struct place *place, struct error *e)
-{
+static bool put_in_order(const struct blob *const *blob, int count, struct place *place, struct error *e) {
     bool parts = false;
     for (int i = 0; i < count; i++) {
         place[i].blob = blob[i];
@@ -210,14 +196,12 @@ static bool put_in_order(const struct blob *const *blob, int count, struct place
     return n == count || refuse_missing(place, count, n, e);
 }
 
-static bool same_text(const char *a, const char *b)
-{
+static bool same_text(const char *a, const char *b) {
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
 // Whether two blobs can be rows of one: kind, source and tensors agree but for the number of rows.
-static bool agree(const struct blob *a, const struct blob *b, struct error *e)
-{
+static bool agree(const struct blob *a, const struct blob *b, struct error *e) {
     char one[128], other[128];
     if (strcmp(a->kind, b->kind) != 0)
         return blob_refuse(b, e, "kind %s expected as in %s, %s found", a->kind, a->source, b->kind);
@@ -240,8 +224,7 @@ static bool agree(const struct blob *a, const struct blob *b, struct error *e)
            blob_refuse(b, e, "%d tensors expected as in %s, %d found", a->count, a->source, b->count);
 }
 
-static void join_tensor(struct blob *joined, const struct place *place, int count, const struct tensor *t)
-{
+static void join_tensor(struct blob *joined, const struct place *place, int count, const struct tensor *t) {
     struct tensor whole = *t;
     if (t->rank == 0) {
         blob_add(joined, t->name, t->dtype, 0, NULL, t->data);
@@ -259,8 +242,7 @@ static void join_tensor(struct blob *joined, const struct place *place, int coun
 }
 
 // Where all positions 0, 1, ... of the source are there and the rest has its digest, this is the source.
-static void restore_source(struct blob *b)
-{
+static void restore_source(struct blob *b) {
     const struct tensor *index = blob_find(b, "index");
     const char *source = blob_meta(b, "assay.source");
     if (!index || index->dtype != I64 || !source) return;
@@ -276,8 +258,7 @@ static void restore_source(struct blob *b)
         blob_add(b, saved.name, saved.dtype, saved.rank, saved.dim, saved.data);
 }
 
-struct blob *part_join(const struct blob *const *blob, int count, struct error *e)
-{
+struct blob *part_join(const struct blob *const *blob, int count, struct error *e) {
     BUG_IF(count < 1, "a union of %d blobs", count);
     struct place *place = memory_zero((size_t)count * sizeof *place);
     bool good = put_in_order(blob, count, place, e);

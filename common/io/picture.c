@@ -107,8 +107,7 @@ static const char *const font[] = {
     "..... ..... .#... #.#.# ...#. ..... .....",  // ~
 };
 
-struct picture *picture_new(int width, int height, int channels, unsigned char shade)
-{
+struct picture *picture_new(int width, int height, int channels, unsigned char shade) {
     BUG_IF(width < 1 || height < 1 || (channels != 1 && channels != 3), "picture %d x %d x %d", width, height,
            channels);
     struct picture *p = memory_zero(sizeof *p);
@@ -118,23 +117,20 @@ struct picture *picture_new(int width, int height, int channels, unsigned char s
     return p;
 }
 
-void picture_free(struct picture *p)
-{
+void picture_free(struct picture *p) {
     if (!p) return;
     free(p->pixel);
     free(p);
 }
 
-static void fill(struct picture *p, int x, int y, int width, int height, const unsigned char colour[3])
-{
+static void fill(struct picture *p, int x, int y, int width, int height, const unsigned char colour[3]) {
     for (int row = y < 0 ? 0 : y; row < y + height && row < p->height; row++)
         for (int column = x < 0 ? 0 : x; column < x + width && column < p->width; column++)
             memcpy(p->pixel + ((size_t)row * (size_t)p->width + (size_t)column) * (size_t)p->channels, colour,
                    (size_t)p->channels);
 }
 
-void picture_text(struct picture *p, int x, int y, int scale, const unsigned char colour[3], const char *text)
-{
+void picture_text(struct picture *p, int x, int y, int scale, const unsigned char colour[3], const char *text) {
     for (; *text && x < p->width; text++, x += PICTURE_TEXT_WIDTH * scale) {
         const char *glyph = font[(*text < ' ' || *text > '~' ? '?' : *text) - ' '];
         for (int row = 0; row < GLYPH_HEIGHT; row++, glyph++)
@@ -145,13 +141,11 @@ void picture_text(struct picture *p, int x, int y, int scale, const unsigned cha
 
 static const unsigned char black[3] = {0, 0, 0};
 
-static unsigned char shade(float value)
-{
+static unsigned char shade(float value) {
     return value > 0 ? (value < 1 ? (unsigned char)(value * 255 + 0.5f) : 255) : 0;  // NaN is black
 }
 
-static void draw_image(struct picture *p, int x, int y, const struct picture_grid *g, const float *image)
-{
+static void draw_image(struct picture *p, int x, int y, const struct picture_grid *g, const float *image) {
     for (int row = 0; row < g->height; row++)
         for (int column = 0; column < g->width; column++) {
             unsigned char colour[3];
@@ -161,8 +155,7 @@ static void draw_image(struct picture *p, int x, int y, const struct picture_gri
         }
 }
 
-static void draw_label(struct picture *p, int x, int y, int width, const char *text)
-{
+static void draw_label(struct picture *p, int x, int y, int width, const char *text) {
     char cut[256];
     int fits = width / PICTURE_TEXT_WIDTH;
     if (fits > (int)sizeof cut - 1) fits = sizeof cut - 1;
@@ -172,8 +165,7 @@ static void draw_label(struct picture *p, int x, int y, int width, const char *t
     picture_text(p, x, y, 1, black, cut);
 }
 
-struct picture *picture_of_grid(const struct picture_grid *g, const struct picture_cell *cell, int64_t count)
-{
+struct picture *picture_of_grid(const struct picture_grid *g, const struct picture_cell *cell, int64_t count) {
     BUG_IF(g->columns < 1 || g->scale < 1 || (g->channels != 1 && g->channels != 3),
            "grid of %d columns, scale %d, %d channels", g->columns, g->scale, g->channels);
     enum { GAP = 4, FRAME = 2 };

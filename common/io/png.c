@@ -14,8 +14,7 @@ enum {
     DEFLATE_RATIO = 1032,  // no deflate stream unpacks to more: 258 bytes cost two bits
 };
 
-struct picture *png_picture_decode(const void *bytes, size_t count, const char *name, struct error *e)
-{
+struct picture *png_picture_decode(const void *bytes, size_t count, const char *name, struct error *e) {
     png_image image = {.version = PNG_IMAGE_VERSION};
     struct picture *p = NULL;
     if (!png_image_begin_read_from_memory(&image, bytes, count)) {
@@ -47,8 +46,7 @@ struct picture *png_picture_decode(const void *bytes, size_t count, const char *
     return p;
 }
 
-struct picture *png_picture_read(const char *path, struct error *e)
-{
+struct picture *png_picture_read(const char *path, struct error *e) {
     struct bytes *b = bytes_open(path, e);
     if (!b) return NULL;
     size_t size = (size_t)bytes_size(b);
@@ -59,8 +57,7 @@ struct picture *png_picture_read(const char *path, struct error *e)
     return p;
 }
 
-bool png_picture_write(const struct picture *p, const char *path, struct error *e)
-{
+bool png_picture_write(const struct picture *p, const char *path, struct error *e) {
     png_image image = {
         .version = PNG_IMAGE_VERSION,
         .width = (png_uint_32)p->width,

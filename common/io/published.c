@@ -16,16 +16,14 @@
 
 // ---- finding
 
-static char *join(const char *directory, const char *set, const char *name)
-{
+static char *join(const char *directory, const char *set, const char *name) {
     char *path;
     int n = set ? asprintf(&path, "%s/assay/%s/%s", directory, set, name) : asprintf(&path, "%s/%s", directory, name);
     BUG_IF(n < 0, "no memory for a path");
     return path;
 }
 
-static char *cache_path(const struct source_set *set, const char *name)
-{
+static char *cache_path(const struct source_set *set, const char *name) {
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     if (cache && *cache == '/') return join(cache, set->name, name);  // a relative one is invalid, says the standard
     char *base = join(home && *home ? home : ".", NULL, ".cache");
@@ -34,22 +32,19 @@ static char *cache_path(const struct source_set *set, const char *name)
     return path;
 }
 
-static char *if_there(char *path)
-{
+static char *if_there(char *path) {
     if (access(path, F_OK) == 0) return path;
     free(path);
     return NULL;
 }
 
-char *published_place(const struct source_set *set, const struct source_file *file, const char *from)
-{
+char *published_place(const struct source_set *set, const struct source_file *file, const char *from) {
     if (from) return if_there(join(from, NULL, file->name));
     char *path = set->system ? if_there(join(set->system, NULL, file->name)) : NULL;
     return path ? path : if_there(cache_path(set, file->name));
 }
 
-static bool make_directories(char *path, struct error *e)
-{
+static bool make_directories(char *path, struct error *e) {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
         bool good = mkdir(path, 0755) == 0 || errno == EEXIST || errno == EISDIR || errno == EROFS;
@@ -62,14 +57,12 @@ static bool make_directories(char *path, struct error *e)
 
 // ---- checking
 
-static const char *deciding_digest(const struct source_file *f)
-{
+static const char *deciding_digest(const struct source_file *f) {
     return f->plain_sha256 ? f->plain_sha256 : f->sha256;
 }
 
 // The whole file against size and checksum; the stream is at its start afterwards.
-static bool check_stored(struct bytes *b, const struct source_file *f, struct error *e)
-{
+static bool check_stored(struct bytes *b, const struct source_file *f, struct error *e) {
     if (bytes_size(b) != f->bytes)
         return error_set(e, EXIT_INPUT, "%s: %lld bytes expected, %lld there", bytes_name(b), (long long)f->bytes,
                          (long long)bytes_size(b));
@@ -77,14 +70,12 @@ static bool check_stored(struct bytes *b, const struct source_file *f, struct er
     return bytes_drain(b, e) && bytes_check(b, f->sha256, e) && bytes_seek(b, 0, e);
 }
 
-static bool check_plain(struct bytes *b, const struct source_file *f, struct error *e)
-{
+static bool check_plain(struct bytes *b, const struct source_file *f, struct error *e) {
     bytes_hash(b);
     return bytes_gunzip(b, (int64_t)1 << 32, e) && bytes_drain(b, e) && bytes_check(b, f->plain_sha256, e);
 }
 
-static bool check_file(const char *path, const void *data, struct error *e)
-{
+static bool check_file(const char *path, const void *data, struct error *e) {
     const struct source_file *f = data;
     struct bytes *b = bytes_open(path, e);
     bool good = b && bytes_refuse_page(b, e) && (f->plain_sha256 ? check_plain(b, f, e) : check_stored(b, f, e));
@@ -97,8 +88,7 @@ static bool check_file(const char *path, const void *data, struct error *e)
 enum { REPACKED = 4096 };  // where the unpacked bytes decide, the packed ones may differ by about a header
 
 static bool from_mirrors(const struct source_set *set, const struct source_file *f, char *path, int timeout,
-                         struct error *e)
-{
+                         struct error *e) {
     char *address[SOURCES_MIRRORS];
     struct download d = {.address = (const char *const *)address,
                          .addresses = set->mirrors,
@@ -116,8 +106,7 @@ static bool from_mirrors(const struct source_set *set, const struct source_file 
 }
 
 static char *locate(const struct source_set *set, const struct source_file *f, const struct lookup *where,
-                    struct error *e)
-{
+                    struct error *e) {
     char *path = published_place(set, f, where->from);
     if (path) return path;
     if (where->from) {
@@ -135,8 +124,7 @@ static char *locate(const struct source_set *set, const struct source_file *f, c
 }
 
 // What there is to do about a file that is not the published one.
-static bool damaged(const struct lookup *where, struct error *e)
-{
+static bool damaged(const struct lookup *where, struct error *e) {
     if (!where->from && e->status == EXIT_INPUT) error_prefix(e, "damaged (remove it to have it fetched again)");
     return false;
 }
@@ -144,8 +132,7 @@ static bool damaged(const struct lookup *where, struct error *e)
 // A file ready to be read. Where the unpacked bytes decide, they are hashed while they are read (unpacking twice would
 // double the time); `close_checked` compares. Otherwise the file is checked before a byte of it is looked at.
 static struct bytes *open_checked(const struct source_set *set, const struct source_file *f, const struct lookup *where,
-                                  struct error *e)
-{
+                                  struct error *e) {
     char *path = locate(set, f, where, e);
     struct bytes *b = path ? bytes_open(path, e) : NULL;
     bool good = b && bytes_refuse_page(b, e);
@@ -163,8 +150,7 @@ static struct bytes *open_checked(const struct source_set *set, const struct sou
 
 // After a failure as well: a file that could not be read because it is not the published one is better told as such.
 static bool close_checked(struct bytes *b, const struct source_file *f, const struct lookup *where, bool good,
-                          struct error *e)
-{
+                          struct error *e) {
     bool pending = f->plain_sha256 && !where->unchecked;
     struct error why = {0};
     if (pending && good)
@@ -180,8 +166,7 @@ static bool close_checked(struct bytes *b, const struct source_file *f, const st
 // ---- reading
 
 static bool read_idx(const struct source_set *set, const struct source_file *images, const struct source_file *labels,
-                     const struct lookup *where, struct intake *in, struct error *e)
-{
+                     const struct lookup *where, struct intake *in, struct error *e) {
     int64_t count = 0;
     struct bytes *b = open_checked(set, labels, where, e);
     if (!b) return false;
@@ -196,8 +181,7 @@ static bool read_idx(const struct source_set *set, const struct source_file *ima
 }
 
 static bool read_one(const struct source_set *set, const struct source_file *f, const struct lookup *where,
-                     struct intake *in, struct error *e)
-{
+                     struct intake *in, struct error *e) {
     struct bytes *b = open_checked(set, f, where, e);
     if (!b) return false;
     bool good = strcmp(set->container, "svhn") == 0
@@ -207,8 +191,7 @@ static bool read_one(const struct source_set *set, const struct source_file *f, 
 }
 
 bool published_read(const struct source_set *set, const char *split, const struct lookup *where, struct intake *in,
-                    json_t **files, struct error *e)
-{
+                    json_t **files, struct error *e) {
     const struct source_file *part[] = {sources_file(set, split, "both"), sources_file(set, split, "images"),
                                         sources_file(set, split, "labels")};
     bool idx = strcmp(set->container, "idx") == 0;

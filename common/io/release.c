@@ -5,13 +5,11 @@
 
 #include "record.h"
 
-static bool is_public(const char *tensor)
-{
+static bool is_public(const char *tensor) {
     return strncmp(tensor, "assay.", 6) != 0 || strcmp(tensor, "assay.mean") == 0 || strcmp(tensor, "assay.std") == 0;
 }
 
-struct blob *release_of(const struct blob *model, bool *mean_image, struct error *e)
-{
+struct blob *release_of(const struct blob *model, bool *mean_image, struct error *e) {
     static const char *const settings[] = {"arch",    "classes",    "input",   "normalise",
                                            "outputs", "parameters", "positive"};
     if (!blob_expect_kind(model, "model", e)) return NULL;

@@ -27,20 +27,17 @@ struct parser {
     struct error *e;
 };
 
-static bool wrong(const struct parser *p, const char *what, const char *value)
-{
+static bool wrong(const struct parser *p, const char *what, const char *value) {
     return error_set(p->e, EXIT_INPUT, "%s:%d: %s: '%s'", p->where, p->line, what, value);
 }
 
-static char *trim(char *text)
-{
+static char *trim(char *text) {
     while (*text == ' ' || *text == '\t') text++;
     for (char *end = text + strlen(text); end > text && strchr(" \t\r", end[-1]);) *--end = 0;
     return text;
 }
 
-static bool parse_shape(struct parser *p, const char *value)
-{
+static bool parse_shape(struct parser *p, const char *value) {
     struct source_set *set = p->set;
     char rest;
     bool good = sscanf(value, "%4dx%4dx%4d%c", &set->channels, &set->height, &set->width, &rest) == 3 &&
@@ -48,8 +45,7 @@ static bool parse_shape(struct parser *p, const char *value)
     return good || wrong(p, "a shape such as 1x28x28 expected", value);
 }
 
-static bool parse_classes(struct parser *p, char *value)
-{
+static bool parse_classes(struct parser *p, char *value) {
     for (char *word; (word = strsep(&value, ","));) {
         if (p->set->classes == INTAKE_CLASSES_MAX) return wrong(p, "too many classes", word);
         p->set->class_name[p->set->classes++] = trim(word);
@@ -57,43 +53,37 @@ static bool parse_classes(struct parser *p, char *value)
     return true;
 }
 
-static bool parse_number(struct parser *p, const char *value, int64_t *number)
-{
+static bool parse_number(struct parser *p, const char *value, int64_t *number) {
     return (parse_int(value, number) && *number > 0) || wrong(p, "a number above 0 expected", value);
 }
 
-static bool parse_digest(struct parser *p, const char *value, const char **digest)
-{
+static bool parse_digest(struct parser *p, const char *value, const char **digest) {
     *digest = value;
     return (strlen(value) == 64 && strspn(value, "0123456789abcdef") == 64) ||
            wrong(p, "64 lower-case hexadecimal digits expected", value);
 }
 
 // A name becomes a path: no directories in it.
-static bool parse_name(struct parser *p, const char *value, const char **name)
-{
+static bool parse_name(struct parser *p, const char *value, const char **name) {
     *name = value;
     return (*value && *value != '.' && !strchr(value, '/')) || wrong(p, "a plain name expected", value);
 }
 
-static bool begin_set(struct parser *p, const char *value)
-{
+static bool begin_set(struct parser *p, const char *value) {
     if (p->s->count == SOURCES_SETS) return wrong(p, "too many sets", value);
     p->set = p->s->set[p->s->count++] = arena_take(&p->s->arena, sizeof *p->set);
     p->file = NULL;
     return parse_name(p, value, &p->set->name);
 }
 
-static bool begin_file(struct parser *p, const char *value)
-{
+static bool begin_file(struct parser *p, const char *value) {
     if (!p->set || p->set->files == SOURCES_FILES)
         return wrong(p, p->set ? "too many files in a set" : "a file before any set", value);
     p->file = &p->set->file[p->set->files++];
     return parse_name(p, value, &p->file->name);
 }
 
-static bool parse_set_line(struct parser *p, const char *key, char *value)
-{
+static bool parse_set_line(struct parser *p, const char *key, char *value) {
     struct source_set *set = p->set;
     const struct {
         const char *key;
@@ -113,8 +103,7 @@ static bool parse_set_line(struct parser *p, const char *key, char *value)
     return true;
 }
 
-static bool parse_file_line(struct parser *p, const char *key, char *value)
-{
+static bool parse_file_line(struct parser *p, const char *key, char *value) {
     struct source_file *file = p->file;
     if (strcmp(key, "Split") == 0) return file->split = value, true;
     if (strcmp(key, "Part") == 0) return file->part = value, true;
@@ -125,8 +114,7 @@ static bool parse_file_line(struct parser *p, const char *key, char *value)
     return wrong(p, "unknown key", key);
 }
 
-static bool parse_line(struct parser *p, char *line)
-{
+static bool parse_line(struct parser *p, char *line) {
     line = trim(line);
     if (!*line || *line == '#') return true;
     char *value = strchr(line, ':');
@@ -139,8 +127,7 @@ static bool parse_line(struct parser *p, char *line)
     return p->file ? parse_file_line(p, line, value) : parse_set_line(p, line, value);
 }
 
-static bool whole(const struct parser *p, const struct sources *s)
-{
+static bool whole(const struct parser *p, const struct sources *s) {
     for (int i = 0; i < s->count; i++) {
         const struct source_set *set = s->set[i];
         if (!set->title || !set->licence || !set->container || !set->channels || !set->classes)
@@ -156,8 +143,7 @@ static bool whole(const struct parser *p, const struct sources *s)
     return true;
 }
 
-struct sources *sources_parse(const char *text, size_t length, const char *where, struct error *e)
-{
+struct sources *sources_parse(const char *text, size_t length, const char *where, struct error *e) {
     struct sources *s = memory_zero(sizeof *s);
     struct parser p = {.s = s, .where = where, .e = e};
     char *rest = arena_take(&s->arena, length + 1), *line;
@@ -172,8 +158,7 @@ failed:
     return NULL;
 }
 
-static struct sources *read_file(const char *path, struct error *e)
-{
+static struct sources *read_file(const char *path, struct error *e) {
     struct bytes *b = bytes_open(path, e);
     if (!b) return NULL;
     struct sources *s = NULL;
@@ -188,29 +173,25 @@ static struct sources *read_file(const char *path, struct error *e)
     return s;
 }
 
-struct sources *sources_open(struct error *e)
-{
+struct sources *sources_open(struct error *e) {
     const char *path = getenv("ASSAY_SOURCES");
     if (path && *path) return read_file(path, e);
     return sources_parse(sources_text_begin, (size_t)(sources_text_end - sources_text_begin), "data/SOURCES", e);
 }
 
-void sources_free(struct sources *s)
-{
+void sources_free(struct sources *s) {
     if (!s) return;
     arena_free(&s->arena);
     free(s);
 }
 
-const struct source_set *sources_find(const struct sources *s, const char *name)
-{
+const struct source_set *sources_find(const struct sources *s, const char *name) {
     for (int i = 0; i < s->count; i++)
         if (strcmp(s->set[i]->name, name) == 0) return s->set[i];
     return NULL;
 }
 
-const struct source_file *sources_file(const struct source_set *set, const char *split, const char *part)
-{
+const struct source_file *sources_file(const struct source_set *set, const char *split, const char *part) {
     for (int i = 0; i < set->files; i++)
         if (strcmp(set->file[i].split, split) == 0 && strcmp(set->file[i].part, part) == 0) return &set->file[i];
     return NULL;

@@ -9,8 +9,7 @@
 
 enum { SIDE = 32, PLANE = SIDE * SIDE, IMAGE = 3 * PLANE, UINT8_VALUES = 2 };
 
-static int64_t *read_labels(struct bytes *b, int64_t most, int64_t *count, struct error *e)
-{
+static int64_t *read_labels(struct bytes *b, int64_t most, int64_t *count, struct error *e) {
     struct mat5 m;
     if (!mat5_find(b, "y", most, &m, e)) return NULL;
     int64_t *label = memory_take((size_t)m.count * sizeof *label);
@@ -27,8 +26,7 @@ static int64_t *read_labels(struct bytes *b, int64_t most, int64_t *count, struc
     return NULL;
 }
 
-static bool read_images(struct bytes *b, struct intake *in, const int64_t *label, int64_t count, struct error *e)
-{
+static bool read_images(struct bytes *b, struct intake *in, const int64_t *label, int64_t count, struct error *e) {
     struct mat5 m;
     if (!mat5_find(b, "X", count * IMAGE, &m, e)) return false;
     // MATLAB drops a last dimension of 1.
@@ -49,8 +47,7 @@ static bool read_images(struct bytes *b, struct intake *in, const int64_t *label
     return bytes_drain(b, e) && intake_end(in, e);  // to the end, where zlib's own checksum stands
 }
 
-bool svhn_read(struct bytes *b, struct intake *in, int64_t most, struct error *e)
-{
+bool svhn_read(struct bytes *b, struct intake *in, int64_t most, struct error *e) {
     int64_t count;
     BUG_IF(in->dtype != U8 || intake_image_bytes(in) != IMAGE, "SVHN has images of 3x32x32 bytes");
     int64_t *label = read_labels(b, most, &count, e);

@@ -21,13 +21,11 @@ struct sign {
     struct point control[STROKES][POINTS];
 };
 
-static float between(float u, float low, float high)
-{
+static float between(float u, float low, float high) {
     return low + u * (high - low);
 }
 
-static struct sign sign_of_class(int c)
-{
+static struct sign sign_of_class(int c) {
     float u[2 * STROKES * POINTS];
     struct sign s;
     rng_uniform(rng_stream(0, "synthetic/class"), (uint32_t)c, 0, 0, u, 2 * STROKES * POINTS);
@@ -44,8 +42,7 @@ struct canvas {
 };
 
 // Ink falls off over one pixel at the pen's edge; strokes do not add up.
-static void draw_piece(struct canvas *v, struct point a, struct point b, float pen)
-{
+static void draw_piece(struct canvas *v, struct point a, struct point b, float pen) {
     float reach = pen + 1, dx = b.x - a.x, dy = b.y - a.y, length = dx * dx + dy * dy + 1e-9f;
     int top = (int)floorf(fminf(a.y, b.y) - reach), bottom = (int)ceilf(fmaxf(a.y, b.y) + reach);
     int left = (int)floorf(fminf(a.x, b.x) - reach), right = (int)ceilf(fmaxf(a.x, b.x) + reach);
@@ -60,8 +57,7 @@ static void draw_piece(struct canvas *v, struct point a, struct point b, float p
         }
 }
 
-static void draw_stroke(struct canvas *v, const struct point control[POINTS], float pen)
-{
+static void draw_stroke(struct canvas *v, const struct point control[POINTS], float pen) {
     struct point last = control[0];
     for (int i = 1; i <= PIECES; i++) {
         float t = (float)i / PIECES, r = 1 - t;
@@ -77,23 +73,20 @@ struct pose {
     float a, b, c, d, x, y;
 };
 
-static struct pose pose_of(const float *u)
-{
+static struct pose pose_of(const float *u) {
     float angle = between(u[0], -.3f, .3f), scale = between(u[1], .7f, 1.05f), shear = between(u[2], -.2f, .2f);
     float cosine = cosf(angle) * scale, sine = sinf(angle) * scale;
     return (struct pose){
         cosine, shear * cosine - sine, sine, shear * sine + cosine, between(u[3], -.1f, .1f), between(u[4], -.1f, .1f)};
 }
 
-static struct point place(const struct canvas *v, struct pose p, struct point q)
-{
+static struct point place(const struct canvas *v, struct pose p, struct point q) {
     float x = q.x - .5f, y = q.y - .5f;
     return (struct point){(float)(v->width - 1) / 2 + v->unit * (p.a * x + p.b * y + p.x),
                           (float)(v->height - 1) / 2 + v->unit * (p.c * x + p.d * y + p.y)};
 }
 
-static void draw(struct canvas *v, const struct sign *s, const float u[DRAWS])
-{
+static void draw(struct canvas *v, const struct sign *s, const float u[DRAWS]) {
     struct pose pose = pose_of(u);
     float pen = v->unit * between(u[5], .02f, .055f);
     memset(v->ink, 0, (size_t)v->height * (size_t)v->width * sizeof *v->ink);
@@ -117,8 +110,7 @@ static void draw(struct canvas *v, const struct sign *s, const float u[DRAWS])
 }
 
 // Paper and pen of one channel, then noise of triangular density.
-static void colour(const struct canvas *v, const float u[6], const float *noise, uint8_t *out)
-{
+static void colour(const struct canvas *v, const float u[6], const float *noise, uint8_t *out) {
     float paper = between(u[0], 0, .25f), pen = between(u[1], .45f, 1), slope_x = between(u[2], -.2f, .2f),
           slope_y = between(u[3], -.2f, .2f), grain = between(u[4], .02f, .2f);
     for (int h = 0; h < v->height; h++)
@@ -130,8 +122,7 @@ static void colour(const struct canvas *v, const float u[6], const float *noise,
         }
 }
 
-static bool draw_all(const struct synthetic *s, struct intake *in, struct canvas *v, struct error *e)
-{
+static bool draw_all(const struct synthetic *s, struct intake *in, struct canvas *v, struct error *e) {
     struct stream stream = rng_stream(s->seed, "synthetic/drawing");
     long plane = (long)s->height * s->width;
     struct sign *sign = memory_take((size_t)s->classes * sizeof *sign);
@@ -156,8 +147,7 @@ static bool draw_all(const struct synthetic *s, struct intake *in, struct canvas
     return good;
 }
 
-bool synthetic_read(const struct synthetic *s, struct intake *in, struct error *e)
-{
+bool synthetic_read(const struct synthetic *s, struct intake *in, struct error *e) {
     int shorter = s->height < s->width ? s->height : s->width;
     in->dtype = U8;
     in->channels = s->channels;

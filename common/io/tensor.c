@@ -15,20 +15,17 @@ static const struct {
     [BF16] = {"BF16", 2}, [F32] = {"F32", 4}, [F64] = {"F64", 8},
 };
 
-size_t dtype_size(enum dtype d)
-{
+size_t dtype_size(enum dtype d) {
     BUG_IF((unsigned)d >= DTYPES, "dtype %d", (int)d);
     return types[d].size;
 }
 
-const char *dtype_name(enum dtype d)
-{
+const char *dtype_name(enum dtype d) {
     BUG_IF((unsigned)d >= DTYPES, "dtype %d", (int)d);
     return types[d].name;
 }
 
-bool dtype_parse(const char *name, enum dtype *d)
-{
+bool dtype_parse(const char *name, enum dtype *d) {
     for (int i = 0; i < DTYPES; i++)
         if (strcmp(name, types[i].name) == 0) {
             *d = (enum dtype)i;
@@ -37,20 +34,17 @@ bool dtype_parse(const char *name, enum dtype *d)
     return false;
 }
 
-int64_t tensor_count(const struct tensor *t)
-{
+int64_t tensor_count(const struct tensor *t) {
     int64_t count = 1;
     for (int i = 0; i < t->rank; i++) count *= t->dim[i];
     return count;
 }
 
-size_t tensor_bytes(const struct tensor *t)
-{
+size_t tensor_bytes(const struct tensor *t) {
     return (size_t)tensor_count(t) * dtype_size(t->dtype);
 }
 
-static double half_value(uint16_t bits)
-{
+static double half_value(uint16_t bits) {
     int exponent = bits >> 10 & 31, fraction = bits & 1023;
     double magnitude = exponent == 0    ? ldexp(fraction, -24)
                        : exponent == 31 ? (fraction ? NAN : INFINITY)
@@ -58,16 +52,14 @@ static double half_value(uint16_t bits)
     return bits >> 15 ? -magnitude : magnitude;
 }
 
-static double bfloat_value(uint16_t bits)
-{
+static double bfloat_value(uint16_t bits) {
     uint32_t wide = (uint32_t)bits << 16;
     float value;
     memcpy(&value, &wide, sizeof value);
     return value;
 }
 
-double tensor_value(const struct tensor *t, int64_t i)
-{
+double tensor_value(const struct tensor *t, int64_t i) {
     switch (t->dtype) {
     case BOOL: return ((const uint8_t *)t->data)[i] != 0;
     case U8: return ((const uint8_t *)t->data)[i];
@@ -90,8 +82,7 @@ double tensor_value(const struct tensor *t, int64_t i)
 enum { SHAPE_TEXT = 128 };
 
 // A negative dimension stands for any size: "N" in front, where examples are counted, else "any".
-static char *shape_text(int rank, const int64_t *dim, char *out)
-{
+static char *shape_text(int rank, const int64_t *dim, char *out) {
     size_t at = 0;
     at += (size_t)snprintf(out, SHAPE_TEXT, "[");
     for (int i = 0; i < rank && at < SHAPE_TEXT; i++) {
@@ -105,13 +96,11 @@ static char *shape_text(int rank, const int64_t *dim, char *out)
     return out;
 }
 
-char *tensor_shape_text(const struct tensor *t, char *out)
-{
+char *tensor_shape_text(const struct tensor *t, char *out) {
     return shape_text(t->rank, t->dim, out);
 }
 
-char *tensor_size_text(uint64_t size, char *out)
-{
+char *tensor_size_text(uint64_t size, char *out) {
     char plain[24];
     int length = snprintf(plain, sizeof plain, "%llu", (unsigned long long)size), at = 0;
     for (int i = 0; i < length; i++) {
@@ -122,8 +111,7 @@ char *tensor_size_text(uint64_t size, char *out)
     return out;
 }
 
-bool tensor_expect(const struct tensor *t, enum dtype d, int rank, const int64_t *dim, struct error *e)
-{
+bool tensor_expect(const struct tensor *t, enum dtype d, int rank, const int64_t *dim, struct error *e) {
     bool fits = t->dtype == d && t->rank == rank;
     for (int i = 0; fits && i < rank; i++) fits = dim[i] < 0 || dim[i] == t->dim[i];
     if (fits) return true;

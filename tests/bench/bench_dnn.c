@@ -37,8 +37,7 @@ struct subject {
 static dnnl_engine_t engine;
 static dnnl_stream_t stream[WORKERS];
 
-static float *numbers(size_t count)
-{
+static float *numbers(size_t count) {
     float *p = aligned_alloc(64, (count + 16) / 16 * 64);
     for (size_t i = 0; i < count; i++) p[i] = (float)rand() / (float)RAND_MAX - .5f;
     return p;
@@ -46,30 +45,25 @@ static float *numbers(size_t count)
 
 // ---- the subjects
 
-static void run_sgemm(struct subject *s, int worker)
-{
+static void run_sgemm(struct subject *s, int worker) {
     const int n = 2048;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, n, n, n, 1, s->x[worker], n, s->w[worker], n, 0, s->y[worker], n);
 }
 
-static void run_ours(struct subject *s, int i)
-{
+static void run_ours(struct subject *s, int i) {
     dnn_conv_run(s->conv, s->x[i], s->w[i], s->b[i], s->y[i], s->scratch[i]);
 }
 
-static void run_library(struct subject *s, int i)
-{
+static void run_library(struct subject *s, int i) {
     dnnl_primitive_execute(s->primitive, stream[i], s->args, s->arg[i]);
     dnnl_stream_wait(stream[i]);
 }
 
-static double flop(const struct dnn_shape *s)
-{
+static double flop(const struct dnn_shape *s) {
     return 2. * s->examples * s->out_height * s->out_width * s->out_channels * s->channels * s->kernel_height * s->kernel_width;
 }
 
-static struct subject ours(enum dnn_kind kind, const struct dnn_shape *s)
-{
+static struct subject ours(enum dnn_kind kind, const struct dnn_shape *s) {
     struct subject r = {.name = "ours", .run = run_ours, .flop = flop(s)};
     r.conv = dnn_conv_new(kind, s, kind != DNN_DX, kind == DNN_FORWARD);
     for (int i = 0; i < WORKERS; i++) {
@@ -83,8 +77,7 @@ static struct subject ours(enum dnn_kind kind, const struct dnn_shape *s)
 }
 
 static bool library(struct subject *r, enum dnn_kind kind, const struct dnn_shape *s, dnnl_format_tag_t layout,
-                    dnnl_alg_kind_t method)
-{
+                    dnnl_alg_kind_t method) {
     const dnnl_dims_t dx = {s->examples, s->channels, s->height, s->width};
     const dnnl_dims_t dy = {s->examples, s->out_channels, s->out_height, s->out_width};
     const dnnl_dims_t dw = {s->out_channels, s->channels, s->kernel_height, s->kernel_width}, db = {s->out_channels};
@@ -132,8 +125,7 @@ static bool library(struct subject *r, enum dnn_kind kind, const struct dnn_shap
     return true;
 }
 
-static void subject_free(struct subject *s)
-{
+static void subject_free(struct subject *s) {
     for (int i = 0; i < WORKERS; i++) {
         for (int a = 0; a < s->args; a++) {
             void *at;
@@ -154,15 +146,13 @@ struct lap {
     long repeats;
 };
 
-static void lap_job(void *data, long i, int worker)
-{
+static void lap_job(void *data, long i, int worker) {
     (void)i;
     struct lap *l = data;
     for (long k = 0; k < l->repeats; k++) l->subject->run(l->subject, worker);
 }
 
-static double rate(struct pool *pool, struct subject *s)
-{
+static double rate(struct pool *pool, struct subject *s) {
     const int threads = pool_threads(pool);
     struct lap l = {s, 1 + (long)(REPEATS_FLOP / s->flop)};
     struct lap warm = {s, 1};
@@ -172,27 +162,23 @@ static double rate(struct pool *pool, struct subject *s)
     return threads * l.repeats * s->flop / (msg_clock() - start) / 1e9;
 }
 
-static int ascending(const void *a, const void *b)
-{
+static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static double middle(double *x, int n)
-{
+static double middle(double *x, int n) {
     qsort(x, n, sizeof *x, ascending);
     return x[n / 2];
 }
 
-static double median(const struct subject *s, int threads, int rounds)
-{
+static double median(const struct subject *s, int threads, int rounds) {
     double v[ROUNDS_MAX];
     memcpy(v, s->rate[threads - 1], rounds * sizeof *v);
     return middle(v, rounds);
 }
 
-static struct dnn_shape shape(int examples, int C, int H, int O, int k, int stride, int padding)
-{
+static struct dnn_shape shape(int examples, int C, int H, int O, int k, int stride, int padding) {
     const int out = (H + 2 * padding - k) / stride + 1;
     return (struct dnn_shape){.examples = examples, .channels = C, .height = H, .width = H, .out_channels = O,
                               .out_height = out, .out_width = out, .kernel_height = k, .kernel_width = k,
@@ -201,8 +187,7 @@ static struct dnn_shape shape(int examples, int C, int H, int O, int k, int stri
 
 // ---- pooling, layouts, the price of a call
 
-static void bench_moves(int rounds)
-{
+static void bench_moves(int rounds) {
     enum { N = 8, H = 28, C = 64, LARGE = N * H * H * C, SMALL = LARGE / 4 };
     static const char *const name[] = {"argmax 2x2, values and index", "argmax 2x2, values", "gather 2x2", "scatter 2x2",
                                        "to channels first", "to channels last"};
@@ -238,8 +223,7 @@ static void bench_moves(int rounds)
 }
 
 // The smallest convolution: all of it is the call.
-static void bench_call(int rounds)
-{
+static void bench_call(int rounds) {
     const struct dnn_shape s = shape(1, 16, 1, 16, 1, 1, 0);
     struct subject least = ours(DNN_FORWARD, &s);
     double seconds[ROUNDS_MAX];
@@ -252,8 +236,7 @@ static void bench_call(int rounds)
     subject_free(&least);
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     int rounds = argc > 1 ? atoi(argv[1]) : 5;
     if (rounds < 1 || rounds > ROUNDS_MAX) rounds = 5;
     struct pool *pools[WORKERS] = {pool_new(1), pool_new(2)};

@@ -78,23 +78,20 @@ struct work {
 static dnnl_engine_t engine;
 static dnnl_stream_t stream;
 
-static void *take(size_t floats)
-{
+static void *take(size_t floats) {
     float *p = aligned_alloc(64, (4 * floats + 4096) / 64 * 64);
     if (!p) exit(4);
     for (size_t i = 0; i < floats + 1000; i++) p[i] = (float)rand() / (float)RAND_MAX - .5f;
     return p;
 }
 
-static double seconds(void)
-{
+static double seconds(void) {
     struct timespec t;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);  // others may be using the machine
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static void ours(struct work *w, int i)
-{
+static void ours(struct work *w, int i) {
     const struct shape *s = w->s;
     struct gemm_matrix a = w->a_view, b = w->b_view;
 
@@ -106,29 +103,25 @@ static void ours(struct work *w, int i)
         gemm_plain(s->m, s->n, s->k, a, b, w->c[i], s->n, NULL, w->scratch);
 }
 
-static void blas(struct work *w, int i)
-{
+static void blas(struct work *w, int i) {
     const struct shape *s = w->s;
     cblas_sgemm(CblasRowMajor, s->ta ? CblasTrans : CblasNoTrans, s->tb ? CblasTrans : CblasNoTrans, s->m, s->n, s->k, 1,
                 w->a[i], w->lda, w->b[i], w->ldb, 0, w->c[i], s->n);
 }
 
-static void dnn(struct work *w, int i)
-{
+static void dnn(struct work *w, int i) {
     dnnl_exec_arg_t args[] = {
         {DNNL_ARG_SRC, w->dnn_a[i]}, {DNNL_ARG_WEIGHTS, w->dnn_b[i]}, {DNNL_ARG_DST, w->dnn_c[i]}};
     dnnl_primitive_execute(w->matmul, stream, 3, args);
 }
 
-static void pack(struct work *w, int i)
-{
+static void pack(struct work *w, int i) {
     struct gemm_matrix b = w->b_view;
     b.at = w->b[i];
     gemm_pack(w->packed[i], b, w->s->k, w->s->n, 0, w->s->n);
 }
 
-static void prepare(struct work *w, const struct shape *s, int ring)
-{
+static void prepare(struct work *w, const struct shape *s, int ring) {
     dnnl_memory_desc_t a, b, c, any;
     dnnl_matmul_desc_t d;
     dnnl_primitive_desc_t pd;
@@ -161,8 +154,7 @@ static void prepare(struct work *w, const struct shape *s, int ring)
     }
 }
 
-static void drop(struct work *w)
-{
+static void drop(struct work *w) {
     for (int i = 0; i < w->ring; i++) {
         dnnl_memory_destroy(w->dnn_a[i]);
         dnnl_memory_destroy(w->dnn_b[i]);
@@ -177,24 +169,21 @@ static void drop(struct work *w)
     dnnl_primitive_destroy(w->matmul);
 }
 
-static int compare(const void *a, const void *b)
-{
+static int compare(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
 typedef void runner(struct work *, int);
 
-static double time_of(runner *run, struct work *w, int times)
-{
+static double time_of(runner *run, struct work *w, int times) {
     const double start = seconds();
     for (int i = 0; i < times; i++) run(w, i % w->ring);
     return (seconds() - start) / times;
 }
 
 // Medians of seconds a call.
-static void measure(struct work *w, int kinds, runner *const *run, double *median)
-{
+static void measure(struct work *w, int kinds, runner *const *run, double *median) {
     double t[4][ROUNDS];
     int times[4];
 
@@ -210,8 +199,7 @@ static void measure(struct work *w, int kinds, runner *const *run, double *media
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     // OpenBLAS reads these when it is loaded.
     if (!getenv("OPENBLAS_CORETYPE") || !getenv("OMP_NUM_THREADS")) {
         setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);

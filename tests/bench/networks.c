@@ -38,16 +38,14 @@ extern void openblas_set_num_threads(int);
 enum { BATCH = 128, THREADS_MAX = 64, CLASSES = 10 };
 static const double SLICE = 12e-3;  // seconds a candidate is measured for
 
-static struct pool *pool_of(int threads)
-{
+static struct pool *pool_of(int threads) {
     static struct pool *pools[THREADS_MAX + 1];
     if (!pools[threads])
         pools[threads] = pool_new(threads);
     return pools[threads];
 }
 
-static float *numbers(size_t count)
-{
+static float *numbers(size_t count) {
     float *p = memory_take((count + 16) * sizeof *p);
     static uint32_t state = 1;
     for (size_t i = 0; i < count + 16; i++)
@@ -95,8 +93,7 @@ struct net {
     struct train_split split;
 };
 
-static void add(struct net *n, struct product p)
-{
+static void add(struct net *n, struct product p) {
     BUG_IF(n->count == PRODUCTS, "more than %d products", PRODUCTS);
     if (p.form == CONV) {
         const struct dnn_shape *s = &p.conv;
@@ -107,8 +104,7 @@ static void add(struct net *n, struct product p)
 }
 
 // `inner`: something before it is trained too, so training needs its input gradient.
-static void add_conv(struct net *n, int c, int side, int o, int k, bool inner)
-{
+static void add_conv(struct net *n, int c, int side, int o, int k, bool inner) {
     const struct dnn_shape s = {.channels = c, .height = side, .width = side, .out_channels = o, .out_height = side,
                                 .out_width = side, .kernel_height = k, .kernel_width = k, .stride = 1, .padding = k / 2};
     add(n, (struct product){.form = CONV, .kind = DNN_FORWARD, .conv = s, .weights = (int64_t)o * c * k * k,
@@ -117,8 +113,7 @@ static void add_conv(struct net *n, int c, int side, int o, int k, bool inner)
     add(n, (struct product){.form = CONV, .kind = DNN_DW, .conv = s, .tasks = TRAIN});
 }
 
-static void add_linear(struct net *n, int rows, int in, int out, int layers, bool inner)
-{
+static void add_linear(struct net *n, int rows, int in, int out, int layers, bool inner) {
     add(n, (struct product){.form = ROWS, .kind = DNN_FORWARD, .m = rows, .n = out, .k = in, .tb = true, .times = layers,
                             .weights = (int64_t)layers * in * out, .tasks = TRAIN | EVALUATE | GRADIENT});
     add(n, (struct product){.form = ROWS, .kind = DNN_DX, .m = rows, .n = in, .k = out, .times = layers,
@@ -128,16 +123,14 @@ static void add_linear(struct net *n, int rows, int in, int out, int layers, boo
 }
 
 // x y, and the gradients dz y' and x' dz.
-static void add_pairs(struct net *n, int m, int width, int k, bool tb, int times)
-{
+static void add_pairs(struct net *n, int m, int width, int k, bool tb, int times) {
     add(n, (struct product){.form = PAIRS, .m = m, .n = width, .k = k, .tb = tb, .times = times,
                             .tasks = TRAIN | EVALUATE | GRADIENT});
     add(n, (struct product){.form = PAIRS, .m = m, .n = k, .k = width, .tb = !tb, .times = times, .tasks = TRAIN | GRADIENT});
     add(n, (struct product){.form = PAIRS, .m = k, .n = width, .k = m, .ta = true, .times = times, .tasks = TRAIN | GRADIENT});
 }
 
-static void add_products(struct net *n)
-{
+static void add_products(struct net *n) {
     if (!strcmp(n->name, "cnn")) {
         add_conv(n, 1, 28, 32, 3, false);
         add_conv(n, 32, 28, 64, 3, true);
@@ -169,8 +162,7 @@ static void add_products(struct net *n)
     }
 }
 
-static void check_products(const struct net *n, const struct arch *a)
-{
+static void check_products(const struct net *n, const struct arch *a) {
     int64_t want = 0, have = 0;
     for (int i = 0; i < a->count; i++)
         if (a->param[i].shape.rank > 1 && a->param[i].shape.dim[0] > 1 && a->param[i].shape.dim[0] != 17)  // no tokens
@@ -205,36 +197,31 @@ struct limit {
     struct candidate best[BEST + 1];
 };
 
-static dnnl_engine_t engine(void)
-{
+static dnnl_engine_t engine(void) {
     static dnnl_engine_t e;
     if (!e)
         dnnl_engine_create(&e, dnnl_cpu, 0);
     return e;
 }
 
-static void run_library(const struct candidate *c, int worker)
-{
+static void run_library(const struct candidate *c, int worker) {
     struct lent *l = &c->worker[worker];
     for (int i = 0; i < c->calls; i++)
         dnnl_primitive_execute(c->primitive, l->stream, ARGS, l->arg);
     dnnl_stream_wait(l->stream);
 }
 
-static void run_conv(const struct candidate *c, int worker)
-{
+static void run_conv(const struct candidate *c, int worker) {
     float **at = c->worker[worker].at;
     dnn_conv_run(c->conv, at[0], at[1], NULL, at[2], at[3]);
 }
 
-static void run_packed(const struct candidate *c, int worker)
-{
+static void run_packed(const struct candidate *c, int worker) {
     float **at = c->worker[worker].at;
     gemm_packed(c->m, c->n, c->k, (struct gemm_matrix){at[0], c->k, 1}, at[1], at[2], c->n, 0, c->n, NULL, at[3]);
 }
 
-static void run_plain(const struct candidate *c, int worker)
-{
+static void run_plain(const struct candidate *c, int worker) {
     float **at = c->worker[worker].at;
     for (int i = 0; i < c->calls; i++) {
         size_t mk = (size_t)c->m * c->k * i, kn = (size_t)c->k * c->n * i, mn = (size_t)c->m * c->n * i;
@@ -244,8 +231,7 @@ static void run_plain(const struct candidate *c, int worker)
     }
 }
 
-static void run_blas(const struct candidate *c, int worker)
-{
+static void run_blas(const struct candidate *c, int worker) {
     float **at = c->worker[worker].at;
     for (int i = 0; i < c->calls; i++)
         cblas_sgemm(CblasRowMajor, c->ta ? CblasTrans : CblasNoTrans, c->tb ? CblasTrans : CblasNoTrans, c->m, c->n, c->k, 1,
@@ -253,14 +239,12 @@ static void run_blas(const struct candidate *c, int worker)
                     at[2] + (size_t)c->m * c->n * i, c->n);
 }
 
-static void lend(struct candidate *c, int threads)
-{
+static void lend(struct candidate *c, int threads) {
     c->threads = threads;
     c->worker = memory_zero((size_t)threads * sizeof *c->worker);
 }
 
-static void candidate_free(struct candidate *c)
-{
+static void candidate_free(struct candidate *c) {
     for (int w = 0; w < c->threads; w++) {
         for (int i = 0; i < ARGS; i++) {
             free(c->worker[w].at[i]);
@@ -290,8 +274,7 @@ static const struct part parts[3][ARGS] = {
      {DNNL_ARG_DIFF_DST, dnnl_query_diff_dst_md}, {DNNL_ARG_SCRATCHPAD, dnnl_query_scratchpad_md}},
 };
 
-static dnnl_primitive_attr_t own_scratch(void)
-{
+static dnnl_primitive_attr_t own_scratch(void) {
     static dnnl_primitive_attr_t a;
     if (!a) {
         dnnl_primitive_attr_create(&a);
@@ -301,8 +284,8 @@ static dnnl_primitive_attr_t own_scratch(void)
 }
 
 // Takes the description. `forward`: the description that a backward one hints at, or NULL.
-static bool library(struct candidate *c, const void *description, dnnl_primitive_desc_t forward, enum dnn_kind kind, int threads)
-{
+static bool library(struct candidate *c, const void *description, dnnl_primitive_desc_t forward, enum dnn_kind kind,
+                    int threads) {
     dnnl_primitive_desc_t p;
     if (dnnl_primitive_desc_create(&p, description, own_scratch(), engine(), forward))
         return false;
@@ -327,8 +310,8 @@ static bool library(struct candidate *c, const void *description, dnnl_primitive
     return fine;
 }
 
-static bool library_conv(struct candidate *c, const struct product *p, int examples, dnnl_format_tag_t layout, bool winograd, int threads)
-{
+static bool library_conv(struct candidate *c, const struct product *p, int examples, dnnl_format_tag_t layout, bool winograd,
+                         int threads) {
     const struct dnn_shape *s = &p->conv;
     const dnnl_dims_t dx = {examples, s->channels, s->height, s->width}, dy = {examples, s->out_channels, s->out_height, s->out_width},
                       dw = {s->out_channels, s->channels, s->kernel_height, s->kernel_width}, stride = {s->stride, s->stride},
@@ -356,8 +339,7 @@ static bool library_conv(struct candidate *c, const struct product *p, int examp
     return fine;
 }
 
-static bool our_conv(struct candidate *c, const struct product *p, int threads)
-{
+static bool our_conv(struct candidate *c, const struct product *p, int threads) {
     struct dnn_shape s = p->conv;
     s.examples = SHARD;
     *c = (struct candidate){.name = "assay", .images = SHARD, .calls = 1, .run = run_conv, .conv = dnn_conv_new(p->kind, &s, false, false)};
@@ -373,8 +355,7 @@ static bool our_conv(struct candidate *c, const struct product *p, int threads)
 }
 
 // The inner product in the library's own layouts: forward [m k] [k n], the input's gradient, the weights'.
-static bool library_inner(struct candidate *c, enum dnn_kind kind, int threads)
-{
+static bool library_inner(struct candidate *c, enum dnn_kind kind, int threads) {
     const int rows = kind == DNN_DW ? c->k : c->m, in = kind == DNN_FORWARD ? c->k : c->n, out = kind == DNN_FORWARD ? c->n : kind == DNN_DX ? c->k : c->m;
     dnnl_memory_desc_t x, y, w;
     dnnl_memory_desc_init_by_tag(&x, 2, (dnnl_dims_t){rows, in}, dnnl_f32, dnnl_ab);
@@ -395,8 +376,7 @@ static bool library_inner(struct candidate *c, enum dnn_kind kind, int threads)
     return fine;
 }
 
-static bool library_matmul(struct candidate *c, bool weights, int threads)
-{
+static bool library_matmul(struct candidate *c, bool weights, int threads) {
     const int64_t count = c->calls, m = c->m, n = c->n, k = c->k;
     dnnl_memory_desc_t a, b, y;
     dnnl_matmul_desc_t d;
@@ -412,8 +392,7 @@ static bool library_matmul(struct candidate *c, bool weights, int threads)
 }
 
 enum way { OURS, BLAS, MATMUL, INNER, WAYS };
-static bool matrix(struct candidate *c, const struct product *p, enum way way, int examples, bool cut, int threads)
-{
+static bool matrix(struct candidate *c, const struct product *p, enum way way, int examples, bool cut, int threads) {
     const int share = cut ? threads : 1;
     *c = (struct candidate){.images = (double)examples / share, .m = p->m, .n = p->n, .k = p->k, .calls = 1, .ta = p->ta, .tb = p->tb};
     if (p->form == ROWS) {
@@ -452,16 +431,14 @@ struct lap {
     long inner;
 };
 
-static void lap_job(void *data, long i, int worker)
-{
+static void lap_job(void *data, long i, int worker) {
     (void)i;
     const struct lap *l = data;
     for (long k = 0; k < l->inner; k++)
         l->c->run(l->c, worker);
 }
 
-static double lap(struct pool *pool, const struct lap *l, long jobs)
-{
+static double lap(struct pool *pool, const struct lap *l, long jobs) {
     double start = msg_clock();
     pool_run(pool, jobs, lap_job, (void *)l);
     return msg_clock() - start;
@@ -469,8 +446,7 @@ static double lap(struct pool *pool, const struct lap *l, long jobs)
 
 // Seconds an image, all threads at work. Jobs are handed out one by one, so a thread that is held up does not
 // hold up the others.
-static double measure(const struct candidate *c, double slice)
-{
+static double measure(const struct candidate *c, double slice) {
     const int threads = c->threads;
     struct pool *pool = pool_of(threads);
     struct lap l = {c, 1};
@@ -482,8 +458,7 @@ static double measure(const struct candidate *c, double slice)
 }
 
 // Keeps it where it belongs among the best, or frees it.
-static void consider(struct limit *l, struct candidate *c)
-{
+static void consider(struct limit *l, struct candidate *c) {
     c->seconds = DBL_MAX;
     for (int i = 0; i < 3; i++)
         c->seconds = fmin(c->seconds, measure(c, SLICE / 3));
@@ -500,8 +475,7 @@ static void consider(struct limit *l, struct candidate *c)
     candidate_free(c);
 }
 
-static struct limit *find_best(const struct product *p, int threads)
-{
+static struct limit *find_best(const struct product *p, int threads) {
     static const int examples[] = {8, 16, 32, 128};
     struct limit *l = memory_zero(sizeof *l);
     struct candidate c;
@@ -522,8 +496,7 @@ static struct limit *find_best(const struct product *p, int threads)
     return l;
 }
 
-static double limit_seconds(struct product *p, int threads, bool winograd)
-{
+static double limit_seconds(struct product *p, int threads, bool winograd) {
     if (!p->limit[threads])
         p->limit[threads] = find_best(p, threads);
     struct limit *l = p->limit[threads];
@@ -534,8 +507,7 @@ static double limit_seconds(struct product *p, int threads, bool winograd)
     return best * (p->form == PAIRS || p->form == CONV ? 1 : p->times);
 }
 
-static void answer_products(struct net *n, enum mask task, int threads)
-{
+static void answer_products(struct net *n, enum mask task, int threads) {
     double direct = 0, any = 0;
     for (int i = 0; i < n->count; i++)
         if (n->product[i].tasks & task) {
@@ -546,8 +518,7 @@ static void answer_products(struct net *n, enum mask task, int threads)
     printf("%.6g %.6g\n", 1 / direct, 1 / any);
 }
 
-static void detail(struct net *n, enum mask task, int threads)
-{
+static void detail(struct net *n, enum mask task, int threads) {
     static const char *const kinds[] = {"forward", "input", "weights"};
     for (int i = 0; i < n->count; i++) {
         struct product *p = &n->product[i];
@@ -570,8 +541,7 @@ static void detail(struct net *n, enum mask task, int threads)
     printf("0\n");
 }
 
-static double sgemm(int threads)
-{
+static double sgemm(int threads) {
     enum { N = 2048 };
     static float *x, *w, *y;
     if (!x) {
@@ -594,8 +564,7 @@ static double sgemm(int threads)
 
 // ---- assay itself
 
-static void take_data(struct net *n)
-{
+static void take_data(struct net *n) {
     struct error e = {0};
     uint8_t *x = memory_take((size_t)n->images * 784);
     int64_t *y = memory_take((size_t)n->images * sizeof *y);
@@ -615,8 +584,7 @@ static void take_data(struct net *n)
     free(keep);
 }
 
-static struct model *model_of(struct net *n, int threads)
-{
+static struct model *model_of(struct net *n, int threads) {
     struct error e = {0};
     if (n->model[threads])
         return n->model[threads];
@@ -632,8 +600,7 @@ static struct model *model_of(struct net *n, int threads)
     return m;
 }
 
-static double train(struct net *n, int threads)
-{
+static double train(struct net *n, int threads) {
     enum { EPOCHS = 10000 };
     // One more epoch each time: the run borrows its options and looks at `epochs` as it goes.
     static struct train_options options = {.device = "cpu", .batch = BATCH, .lr = 1e-3, .schedule = "constant", .epochs = EPOCHS};
@@ -659,8 +626,7 @@ static double train(struct net *n, int threads)
     return n->images / seconds;
 }
 
-static double evaluate(struct net *n, int threads)
-{
+static double evaluate(struct net *n, int threads) {
     struct error e = {0};
     struct model *m = model_of(n, threads);
     bool first = !n->evaluator[threads];
@@ -679,8 +645,7 @@ static double evaluate(struct net *n, int threads)
     return n->images / seconds;
 }
 
-static double gradient(struct net *n, int threads)
-{
+static double gradient(struct net *n, int threads) {
     enum { SOME = 4 * BATCH };  // images in [0, 1] are kept as an attack keeps them
     struct error e = {0};
     struct model *m = model_of(n, threads);
@@ -716,8 +681,7 @@ static double gradient(struct net *n, int threads)
 
 static struct net nets[] = {{.name = "cnn", .images = 1536}, {.name = "mlp", .images = 25600}, {.name = "vit", .images = 3072}};
 
-static struct net *net_of(const char *name)
-{
+static struct net *net_of(const char *name) {
     for (size_t i = 0; i < sizeof nets / sizeof *nets; i++)
         if (!strcmp(nets[i].name, name)) {
             if (!nets[i].count)
@@ -727,24 +691,21 @@ static struct net *net_of(const char *name)
     msg_usage("network %s: cnn, mlp or vit expected", name);
 }
 
-static enum mask task_of(const char *name)
-{
+static enum mask task_of(const char *name) {
     for (int i = 0; i < 3; i++)
         if (!strcmp(tasks[i].name, name))
             return tasks[i].mask;
     msg_usage("task %s: train, evaluate or gradient expected", name);
 }
 
-static double flop_of(const struct net *n, enum mask task)
-{
+static double flop_of(const struct net *n, enum mask task) {
     double flop = 0;
     for (int i = 0; i < n->count; i++)
         flop += n->product[i].tasks & task ? n->product[i].flop : 0;
     return flop;
 }
 
-static void answer(const char *line)
-{
+static void answer(const char *line) {
     char what[16] = "", task[16] = "", net[16] = "";
     int threads = 0;
     bool about = sscanf(line, "%15s %15s %15s %d", what, task, net, &threads) >= 3 &&
@@ -767,8 +728,7 @@ static void answer(const char *line)
         printf("%.6g\n", (task_of(task) == TRAIN ? train : task_of(task) == EVALUATE ? evaluate : gradient)(net_of(net), threads));
 }
 
-int main(void)
-{
+int main(void) {
     msg_open("networks");
     msg_verbosity(-1);
     openblas_set_num_threads(1);

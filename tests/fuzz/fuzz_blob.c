@@ -17,8 +17,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 // What a program may do with any blob it was given.
-static void use(struct blob *b, size_t size)
-{
+static void use(struct blob *b, size_t size) {
     struct error e = {0};
     char before[65];
     size_t bytes = 0;
@@ -41,8 +40,7 @@ static void use(struct blob *b, size_t size)
     out_drop(null);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char path[64];
     int fd = memfd_create("blob", 0);
     if (fd < 0 || write(fd, data, size) != (ssize_t)size) abort();

@@ -17,8 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { IMAGES_MOST = 64 };
 
-static void promised(const struct intake *in, bool good, const struct error *e)
-{
+static void promised(const struct intake *in, bool good, const struct error *e) {
     if (good != (e->status == EXIT_DONE) || (!good && e->status != EXIT_INPUT)) abort();
     for (int64_t i = 0; good && i < in->count; i++) {
         if (in->y[i] < 0 || in->y[i] >= in->classes || in->index[i] < i || in->index[i] >= in->total) abort();
@@ -27,8 +26,7 @@ static void promised(const struct intake *in, bool good, const struct error *e)
 }
 
 // The first byte says how long the labels are; the images follow them.
-static bool read_idx(const uint8_t *data, size_t size, struct intake *in, struct error *e)
-{
+static bool read_idx(const uint8_t *data, size_t size, struct intake *in, struct error *e) {
     if (size < 1 || data[0] >= size) return error_set(e, EXIT_INPUT, "no labels");
     struct bytes *labels = bytes_of(data + 1, data[0], "labels"),
                  *images = bytes_of(data + 1 + data[0], size - 1 - data[0], "images");
@@ -40,8 +38,7 @@ static bool read_idx(const uint8_t *data, size_t size, struct intake *in, struct
     return good;
 }
 
-static void fuzz_images(uint8_t reader, const uint8_t *data, size_t size)
-{
+static void fuzz_images(uint8_t reader, const uint8_t *data, size_t size) {
     struct error e = {0};
     struct intake in = {
         .dtype = U8, .channels = 3, .height = 32, .width = 32, .classes = 10, .choice = {.limit = size % 5}};
@@ -61,8 +58,7 @@ static void fuzz_images(uint8_t reader, const uint8_t *data, size_t size)
     bytes_close(b);
 }
 
-static void fuzz_array(const uint8_t *data, size_t size)
-{
+static void fuzz_array(const uint8_t *data, size_t size) {
     struct error e = {0};
     struct mat5 m;
     int64_t value[256];
@@ -73,16 +69,14 @@ static void fuzz_array(const uint8_t *data, size_t size)
     bytes_close(b);
 }
 
-static void fuzz_table(const uint8_t *data, size_t size)
-{
+static void fuzz_table(const uint8_t *data, size_t size) {
     struct error e = {0};
     struct sources *s = sources_parse((const char *)data, size, "input", &e);
     if (!s != (e.status == EXIT_INPUT)) abort();
     sources_free(s);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!size) return 0;
     if (data[0] % 5 < 3) fuzz_images(data[0] % 5, data + 1, size - 1);
     if (data[0] % 5 == 3) fuzz_array(data + 1, size - 1);

@@ -6,8 +6,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     static uint8_t data[1 << 20];
     printf("1..%d\n", argc - 1);
     for (int i = 1; i < argc; i++) {

@@ -12,8 +12,7 @@
 #include "base/error.h"
 #include "base/hash.h"
 
-static void test_pieces(void **state)
-{
+static void test_pieces(void **state) {
     (void)state;
     struct arena a = {0};
     enum { N = 400 };
@@ -38,8 +37,7 @@ static void test_pieces(void **state)
     }
 }
 
-static void test_text(void **state)
-{
+static void test_text(void **state) {
     (void)state;
     struct arena a = {0};
     char *x = arena_text(&a, "conv1.weight"), *y = arena_print(&a, "%s/%d", x, 42);
@@ -51,8 +49,7 @@ static void test_text(void **state)
     arena_free(&a);
 }
 
-static void test_memory(void **state)
-{
+static void test_memory(void **state) {
     (void)state;
     for (size_t n = 0; n < 300; n += 7) {
         char *x = memory_take(n), *y = memory_zero(n);
@@ -69,8 +66,7 @@ static void test_memory(void **state)
     }
 }
 
-static void test_errors(void **state)
-{
+static void test_errors(void **state) {
     (void)state;
     struct error e = {0};
     assert_false(error_prefix(&e, "unused"));
@@ -104,8 +100,7 @@ static void test_errors(void **state)
     error_set(NULL, EXIT_INPUT, "nobody listens");
 }
 
-static void test_hash(void **state)
-{
+static void test_hash(void **state) {
     (void)state;
     // FIPS 180-2, appendix B.
     static const char *const answer[][2] = {
@@ -132,8 +127,7 @@ static void test_hash(void **state)
     assert_memory_equal(digest, other, 32);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pieces), cmocka_unit_test(test_text), cmocka_unit_test(test_memory),
         cmocka_unit_test(test_errors), cmocka_unit_test(test_hash),

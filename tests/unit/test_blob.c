@@ -31,16 +31,14 @@ struct bytes {
 
 // ---- files out of memory
 
-static int memory_file(const void *data, size_t size)
-{
+static int memory_file(const void *data, size_t size) {
     int fd = memfd_create("blob", 0);
     assert_true(fd >= 0);
     assert_int_equal(write(fd, data, size), size);
     return fd;
 }
 
-static struct blob *open_bytes(const void *data, size_t size, struct error *e)
-{
+static struct blob *open_bytes(const void *data, size_t size, struct error *e) {
     char path[64];
     int fd = memory_file(data, size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -50,16 +48,14 @@ static struct blob *open_bytes(const void *data, size_t size, struct error *e)
     return b;
 }
 
-static void expect_refusal(const void *data, size_t size, const char *reason)
-{
+static void expect_refusal(const void *data, size_t size, const char *reason) {
     struct error e;
     struct blob *b = open_bytes(data, size, &e);
     if (b || e.status != EXIT_INPUT || !strstr(e.text, reason))
         fail_msg("refusal with \"%s\" expected, status %d \"%s\" found", reason, (int)e.status, e.text);
 }
 
-static struct bytes file_of(const char *header, size_t data)
-{
+static struct bytes file_of(const char *header, size_t data) {
     size_t n = strlen(header);
     struct bytes f = {calloc(1, 8 + n + data), 8 + n + data};
     for (int i = 0; i < 8; i++) f.data[i] = (unsigned char)(n >> (8 * i));
@@ -67,15 +63,13 @@ static struct bytes file_of(const char *header, size_t data)
     return f;
 }
 
-static void expect_header_refused(const char *header, size_t data, const char *reason)
-{
+static void expect_header_refused(const char *header, size_t data, const char *reason) {
     struct bytes f = file_of(header, data);
     expect_refusal(f.data, f.size, reason);
     free(f.data);
 }
 
-static struct bytes written(struct blob *b)
-{
+static struct bytes written(struct blob *b) {
     char path[] = "/tmp/test_blob.XXXXXX";
     close(mkstemp(path));
     struct error e = {0};
@@ -91,8 +85,7 @@ static struct bytes written(struct blob *b)
 }
 
 // A small blob with everything in it: record, lineage, an unknown key, rank 0, an empty tensor, NaN.
-static struct bytes small(void)
-{
+static struct bytes small(void) {
     static const float a = 1.5f, nan[2] = {NAN, -INFINITY};
     static const uint8_t x[3] = {1, 2, 3};
     static const int64_t three[1] = {3}, two[1] = {2}, empty[2] = {0, 7};
@@ -115,16 +108,14 @@ static struct bytes small(void)
     return f;
 }
 
-static void assert_same(const struct blob *a, const struct blob *b)
-{
+static void assert_same(const struct blob *a, const struct blob *b) {
     assert_string_equal(a->digest, b->digest);
     assert_true(json_equal(a->metadata, b->metadata));
 }
 
 // ---- tests
 
-static void check_values(void **state)
-{
+static void check_values(void **state) {
     (void)state;
     const char *format = "{\"__metadata__\":{\"assay.kind\":\"dataset\",\"assay.digest\":\"%s\",\"assay.seal\":\"%s\"},"
                          "\"a\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]},"
@@ -162,8 +153,7 @@ static void check_values(void **state)
     blob_free(b);
 }
 
-static void round_trip(void **state)
-{
+static void round_trip(void **state) {
     (void)state;
     struct bytes f = small(), again = small();
     assert_int_equal(f.size, again.size);
@@ -206,8 +196,7 @@ static void round_trip(void **state)
     free(rewritten.data);
 }
 
-static void every_type(void **state)
-{
+static void every_type(void **state) {
     (void)state;
     static const unsigned char raw[16] = {0x00, 0x3c, 0x00, 0xbc, 0x01, 0x00, 0xff, 0x7b,
                                           0x00, 0x80, 0x00, 0xfc, 0,    0,    0,    0x40};
@@ -240,8 +229,7 @@ static void every_type(void **state)
     free(f.data);
 }
 
-static void malformed(void **state)
-{
+static void malformed(void **state) {
     (void)state;
     static const struct {
         const char *header;
@@ -325,8 +313,7 @@ static void malformed(void **state)
     assert_int_equal(e.status, EXIT_SYSTEM);
 }
 
-static void legal(void **state)
-{
+static void legal(void **state) {
     (void)state;
     static const struct {
         const char *header;
@@ -356,8 +343,7 @@ static void legal(void **state)
     }
 }
 
-static void versions(void **state)
-{
+static void versions(void **state) {
     (void)state;
     static const struct {
         const char *key, *value, *reason;  // reason NULL: read
@@ -391,8 +377,7 @@ static void versions(void **state)
 }
 
 // Refused, or the same contents and metadata.
-static bool same_or_refused(const struct bytes *f, const struct blob *whole)
-{
+static bool same_or_refused(const struct bytes *f, const struct blob *whole) {
     struct error e;
     struct blob *b = open_bytes(f->data, f->size, &e);
     if (!b) return e.status == EXIT_INPUT && *e.text;
@@ -401,8 +386,7 @@ static bool same_or_refused(const struct bytes *f, const struct blob *whole)
     return same;
 }
 
-static void damage(struct bytes f)
-{
+static void damage(struct bytes f) {
     struct error e;
     struct blob *whole = open_bytes(f.data, f.size, &e);
     if (!whole) fail_msg("%s", e.text);
@@ -419,8 +403,7 @@ static void damage(struct bytes f)
     free(f.data);
 }
 
-static struct bytes packed(struct bytes f)
-{
+static struct bytes packed(struct bytes f) {
     z_stream z = {0};
     assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
     struct bytes g = {malloc(f.size + 1000), 0};
@@ -434,22 +417,19 @@ static struct bytes packed(struct bytes f)
     return g;
 }
 
-static void damaged(void **state)
-{
+static void damaged(void **state) {
     (void)state;
     damage(small());
 }
 
-static void damaged_gzip(void **state)
-{
+static void damaged_gzip(void **state) {
     (void)state;
     struct bytes f = small();
     damage(packed(f));
     free(f.data);
 }
 
-static struct bytes joined(struct bytes a, struct bytes b)
-{
+static struct bytes joined(struct bytes a, struct bytes b) {
     struct bytes f = {malloc(a.size + b.size), a.size + b.size};
     memcpy(f.data, a.data, a.size);
     memcpy(f.data + a.size, b.data, b.size);
@@ -457,8 +437,7 @@ static struct bytes joined(struct bytes a, struct bytes b)
 }
 
 // Reads `count` blobs and then the end, or the error that `reason` is part of.
-static void expect_stream(const char *path, int count, const char *reason)
-{
+static void expect_stream(const char *path, int count, const char *reason) {
     struct error e = {0};
     struct blob_stream *s = blob_stream_open(path, &e);
     assert_non_null(s);
@@ -476,8 +455,7 @@ static void expect_stream(const char *path, int count, const char *reason)
     blob_stream_close(s);
 }
 
-static void streams(void **state)
-{
+static void streams(void **state) {
     (void)state;
     struct bytes plain = small(), gzip = packed(plain);
     const struct bytes kinds[2] = {plain, gzip};
@@ -519,8 +497,7 @@ static void streams(void **state)
 }
 
 // The length of a header may begin with gzip's magic bytes.
-static void length_like_gzip(void **state)
-{
+static void length_like_gzip(void **state) {
     (void)state;
     size_t n = 0x088b1f;
     char *header = malloc(n + 1);
@@ -538,8 +515,7 @@ static void length_like_gzip(void **state)
 }
 
 // A header may claim 4 TiB; reading it must cost no more than what is there.
-static void claims_cost_nothing(void **state)
-{
+static void claims_cost_nothing(void **state) {
     (void)state;
     struct bytes f =
         file_of("{\"t\":{\"dtype\":\"U8\",\"shape\":[4398046511104],\"data_offsets\":[0,4398046511104]}}", 100);
@@ -568,8 +544,7 @@ static void claims_cost_nothing(void **state)
     free(g.data);
 }
 
-static void large(void **state)
-{
+static void large(void **state) {
     (void)state;
     int64_t size = 5 << 20;  // more than one step of growth
     unsigned char *data = malloc((size_t)size);
@@ -590,8 +565,7 @@ static void large(void **state)
     free(data);
 }
 
-static void lineage_of_inputs(void **state)
-{
+static void lineage_of_inputs(void **state) {
     (void)state;
     struct blob *data = blob_new("dataset"), *model = blob_new("model"), *result = blob_new("attack");
     blob_set_lineage(data, "fetch", NULL, NULL, 0);
@@ -608,8 +582,7 @@ static void lineage_of_inputs(void **state)
     blob_free(result);
 }
 
-static void write_errors(void **state)
-{
+static void write_errors(void **state) {
     (void)state;
     struct error e = {0};
     int64_t size = 1 << 20;
@@ -625,8 +598,7 @@ static void write_errors(void **state)
     free(data);
 }
 
-static void many_headers_in_the_limit(void **state)
-{
+static void many_headers_in_the_limit(void **state) {
     (void)state;
     struct blob *b = blob_new("samples");
     char *note = malloc((9 << 20) + 1);
@@ -640,8 +612,7 @@ static void many_headers_in_the_limit(void **state)
     blob_free(b);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(check_values),
         cmocka_unit_test(round_trip),

@@ -28,30 +28,25 @@ struct made {
     unsigned char *at;
 };
 
-static void put(struct made *m, const void *bytes, size_t count)
-{
+static void put(struct made *m, const void *bytes, size_t count) {
     if (m->count + count > m->room) m->at = realloc(m->at, m->room = 2 * (m->count + count));
     if (count) memcpy(m->at + m->count, bytes, count);
     m->count += count;
 }
 
-static void put_byte(struct made *m, int value)
-{
+static void put_byte(struct made *m, int value) {
     put(m, &(unsigned char){(unsigned char)value}, 1);
 }
 
-static void put_big(struct made *m, uint32_t v)
-{
+static void put_big(struct made *m, uint32_t v) {
     for (int i = 3; i >= 0; i--) put_byte(m, (int)(v >> 8 * i & 255));
 }
 
-static void put_little(struct made *m, uint32_t v)
-{
+static void put_little(struct made *m, uint32_t v) {
     for (int i = 0; i < 4; i++) put_byte(m, (int)(v >> 8 * i & 255));
 }
 
-static struct made packed(const struct made *m, bool gzip)
-{
+static struct made packed(const struct made *m, bool gzip) {
     struct made out = {.room = compressBound(m->count) + 64};
     z_stream z = {0};
     out.at = malloc(out.room);
@@ -66,16 +61,14 @@ static struct made packed(const struct made *m, bool gzip)
     return out;
 }
 
-static void expect_error(const struct error *e, enum exit_status status, const char *word)
-{
+static void expect_error(const struct error *e, enum exit_status status, const char *word) {
     if (e->status != status || !strstr(e->text, word))
         fail_msg("status %d and '%s' expected, %d and '%s' found", (int)status, word, (int)e->status, e->text);
 }
 
 // ---- bytes
 
-static void gzip_is_unpacked_member_by_member(void **state)
-{
+static void gzip_is_unpacked_member_by_member(void **state) {
     (void)state;
     struct made a = {0}, all = {0};
     put(&a, "hello, ", 7);
@@ -111,8 +104,7 @@ static void gzip_is_unpacked_member_by_member(void **state)
     free(second.at);
 }
 
-static void the_digest_is_of_what_was_taken(void **state)
-{
+static void the_digest_is_of_what_was_taken(void **state) {
     (void)state;
     struct error e = {0};
     struct bytes *b = bytes_of("xabc", 4, "b");
@@ -128,8 +120,7 @@ static void the_digest_is_of_what_was_taken(void **state)
     bytes_close(b);
 }
 
-static void pages_are_named(void **state)
-{
+static void pages_are_named(void **state) {
     (void)state;
     const char *pages[] = {"<!DOCTYPE html><p>moved", "\n  <html>", "<?xml version='1.0'?><Error>"},
                *others[] = {"<", "", "\x1f\x8b", "< html"};
@@ -150,16 +141,14 @@ static void pages_are_named(void **state)
 
 // ---- the three containers behind one call each
 
-static struct intake shaped(int channels, int height, int width, int classes)
-{
+static struct intake shaped(int channels, int height, int width, int classes) {
     return (struct intake){.dtype = U8, .channels = channels, .height = height, .width = width, .classes = classes};
 }
 
 // N images of 2x3 whose pixels count up, labels i mod 3.
 enum { IDX_N = 7 };
 
-static struct made idx_of_images(uint32_t magic, uint32_t n, uint32_t h, uint32_t w, int pixels)
-{
+static struct made idx_of_images(uint32_t magic, uint32_t n, uint32_t h, uint32_t w, int pixels) {
     struct made m = {0};
     put_big(&m, magic);
     put_big(&m, n);
@@ -169,8 +158,7 @@ static struct made idx_of_images(uint32_t magic, uint32_t n, uint32_t h, uint32_
     return m;
 }
 
-static struct made idx_of_labels(uint32_t magic, uint32_t n, int there)
-{
+static struct made idx_of_labels(uint32_t magic, uint32_t n, int there) {
     struct made m = {0};
     put_big(&m, magic);
     put_big(&m, n);
@@ -178,8 +166,7 @@ static struct made idx_of_labels(uint32_t magic, uint32_t n, int there)
     return m;
 }
 
-static bool read_idx(const struct made *images, const struct made *labels, struct intake *in, struct error *e)
-{
+static bool read_idx(const struct made *images, const struct made *labels, struct intake *in, struct error *e) {
     struct bytes *b = bytes_of(labels->at, labels->count, "labels"), *c = bytes_of(images->at, images->count, "images");
     int64_t count = 0, *label = idx_labels(b, IDX_N, &count, e);
     bool good = label && idx_images(c, in, label, count, e);
@@ -190,8 +177,7 @@ static bool read_idx(const struct made *images, const struct made *labels, struc
 }
 
 // Nothing hostile may cost more memory than this, or time than a test has.
-static void limit_memory(void)
-{
+static void limit_memory(void) {
     struct rlimit r;
     getrlimit(RLIMIT_AS, &r);
     FILE *f = fopen("/proc/self/statm", "r");
@@ -202,8 +188,7 @@ static void limit_memory(void)
     if (pages < 1 << 22) setrlimit(RLIMIT_AS, &r);  // a sanitizer maps terabytes
 }
 
-static void idx_images_and_labels_come_together(void **state)
-{
+static void idx_images_and_labels_come_together(void **state) {
     (void)state;
     struct made images = idx_of_images(0x803, IDX_N, 2, 3, IDX_N * 6), labels = idx_of_labels(0x801, IDX_N, IDX_N);
     struct made gz_images = packed(&images, true), gz_labels = packed(&labels, true);
@@ -235,8 +220,7 @@ static void idx_images_and_labels_come_together(void **state)
     free(gz_labels.at);
 }
 
-static void idx_headers_that_lie_are_refused(void **state)
-{
+static void idx_headers_that_lie_are_refused(void **state) {
     (void)state;
     const struct {
         uint32_t magic, n, h, w;
@@ -293,8 +277,7 @@ static void idx_headers_that_lie_are_refused(void **state)
 
 enum { ROW = 3073 };
 
-static void put_tar(struct made *m, const char *name, char type, size_t size, const void *data, size_t there)
-{
+static void put_tar(struct made *m, const char *name, char type, size_t size, const void *data, size_t there) {
     unsigned char h[512] = {0};
     strncpy((char *)h, name, 100);
     snprintf((char *)h + 100, 8, "%07o", 0644);
@@ -315,14 +298,12 @@ static void put_tar(struct made *m, const char *name, char type, size_t size, co
     put(m, zero, (512 - there % 512) % 512);
 }
 
-static void put_tar_end(struct made *m)
-{
+static void put_tar_end(struct made *m) {
     static const unsigned char zero[1024];
     put(m, zero, sizeof zero);
 }
 
-static const char *member_name(int k)
-{
+static const char *member_name(int k) {
     static char name[64];
     if (k == 0) return "cifar-10-batches-bin/test_batch.bin";
     snprintf(name, sizeof name, "cifar-10-batches-bin/data_batch_%d.bin", k);
@@ -330,8 +311,7 @@ static const char *member_name(int k)
 }
 
 // `rows` rows of member k: the first byte of a row its label, pixels all 10 k + row.
-static void put_batch(struct made *m, int k, int rows)
-{
+static void put_batch(struct made *m, int k, int rows) {
     unsigned char *row = malloc((size_t)rows * ROW);
     for (int i = 0; i < rows; i++) {
         memset(row + i * ROW, 10 * k + i, ROW);
@@ -342,8 +322,7 @@ static void put_batch(struct made *m, int k, int rows)
     free(row);
 }
 
-static bool read_cifar(const struct made *m, bool test, bool exact, struct intake *in, struct error *e)
-{
+static bool read_cifar(const struct made *m, bool test, bool exact, struct intake *in, struct error *e) {
     struct bytes *b = bytes_of(m->at, m->count, "cifar");
     *in = shaped(3, 32, 32, 10);
     bool good = cifar_read(b, in, test, exact, e);
@@ -351,8 +330,7 @@ static bool read_cifar(const struct made *m, bool test, bool exact, struct intak
     return good;
 }
 
-static struct made small_cifar(void)
-{
+static struct made small_cifar(void) {
     struct made m = {0};
     put_tar(&m, "cifar-10-batches-bin/", '5', 0, NULL, 0);
     put_tar(&m, "././@LongLink", 'L', 30, "cifar-10-batches-bin/data_batch", 30);
@@ -369,8 +347,7 @@ static struct made small_cifar(void)
     return m;
 }
 
-static void cifar_members_come_in_the_order_of_their_numbers(void **state)
-{
+static void cifar_members_come_in_the_order_of_their_numbers(void **state) {
     (void)state;
     struct made tar = small_cifar(), gz = packed(&tar, true);
     struct intake in;
@@ -406,8 +383,7 @@ static void cifar_members_come_in_the_order_of_their_numbers(void **state)
     free(gz.at);
 }
 
-static void cifar_archives_that_lie_are_refused(void **state)
-{
+static void cifar_archives_that_lie_are_refused(void **state) {
     (void)state;
     struct intake in;
     static unsigned char row[3 * ROW];
@@ -444,8 +420,7 @@ static void cifar_archives_that_lie_are_refused(void **state)
 enum { SVHN_N = 6 };
 enum how { PLAIN_ELEMENTS, COMPRESSED_ELEMENTS };
 
-static void put_part(struct made *m, uint32_t type, const void *data, uint32_t bytes)
-{
+static void put_part(struct made *m, uint32_t type, const void *data, uint32_t bytes) {
     static const unsigned char zero[8];
     if (bytes <= 4) {  // a small element
         put_little(m, bytes << 16 | type);
@@ -468,8 +443,7 @@ struct array {
     uint32_t bytes;
 };
 
-static void put_array(struct made *m, const struct array *a, enum how how)
-{
+static void put_array(struct made *m, const struct array *a, enum how how) {
     struct made body = {0}, whole = {0};
     const unsigned char flags[8] = {(unsigned char)a->class, (unsigned char)a->flags};
     put_part(&body, 6, flags, 8);
@@ -492,8 +466,7 @@ static void put_array(struct made *m, const struct array *a, enum how how)
     free(whole.at);
 }
 
-static void put_mat_head(struct made *m)
-{
+static void put_mat_head(struct made *m) {
     char text[124];
     memset(text, ' ', sizeof text);
     memcpy(text, "MATLAB 5.0 MAT-file", 19);
@@ -502,13 +475,11 @@ static void put_mat_head(struct made *m)
 }
 
 // Pixel (c, h, w) of image n, so that a transposition shows.
-static uint8_t pixel_of(int n, int c, int h, int w)
-{
+static uint8_t pixel_of(int n, int c, int h, int w) {
     return (uint8_t)(n * 50 + c * 7 + h * 3 + w);
 }
 
-static struct made small_svhn(enum how how, int n, const char *x_name, const int32_t *x_dim, bool doubles)
-{
+static struct made small_svhn(enum how how, int n, const char *x_name, const int32_t *x_dim, bool doubles) {
     static uint8_t x[SVHN_N * 3072], y[SVHN_N] = {10, 1, 9, 10, 5, 2};
     double real[SVHN_N];
     const int32_t y_dim[2] = {n, 1}, dim[4] = {32, 32, 3, n}, three[2] = {3, 1};
@@ -529,8 +500,7 @@ static struct made small_svhn(enum how how, int n, const char *x_name, const int
     return m;
 }
 
-static bool read_svhn(const struct made *m, struct intake *in, struct error *e)
-{
+static bool read_svhn(const struct made *m, struct intake *in, struct error *e) {
     struct bytes *b = bytes_of(m->at, m->count, "svhn");
     *in = shaped(3, 32, 32, 10);
     bool good = svhn_read(b, in, 100, e);
@@ -538,8 +508,7 @@ static bool read_svhn(const struct made *m, struct intake *in, struct error *e)
     return good;
 }
 
-static void svhn_is_turned_and_ten_is_zero(void **state)
-{
+static void svhn_is_turned_and_ten_is_zero(void **state) {
     (void)state;
     for (int k = 0; k < 8; k++) {
         struct error e = {0};
@@ -560,8 +529,7 @@ static void svhn_is_turned_and_ten_is_zero(void **state)
     }
 }
 
-static void svhn_files_that_lie_are_refused(void **state)
-{
+static void svhn_files_that_lie_are_refused(void **state) {
     (void)state;
     const int32_t more[4] = {32, 32, 3, SVHN_N + 1}, turned[4] = {3, 32, 32, SVHN_N},
                   huge[4] = {INT32_MAX, INT32_MAX, INT32_MAX, INT32_MAX}, negative[4] = {-32, 32, 3, -SVHN_N};
@@ -598,8 +566,7 @@ static void svhn_files_that_lie_are_refused(void **state)
 }
 
 // Whatever bit is wrong, the answer is an error of the input or a set of the right shape.
-static void flipped_bits_do_no_harm(void **state)
-{
+static void flipped_bits_do_no_harm(void **state) {
     (void)state;
     struct made x = idx_of_images(0x803, IDX_N, 2, 3, 42), y = idx_of_labels(0x801, IDX_N, IDX_N),
                 gz = packed(&x, true);
@@ -629,8 +596,7 @@ static void flipped_bits_do_no_harm(void **state)
 
 // ---- the choice
 
-static bool choose(struct choice c, struct intake *in, struct error *e)
-{
+static bool choose(struct choice c, struct intake *in, struct error *e) {
     struct made x = idx_of_images(0x803, IDX_N, 2, 3, IDX_N * 6),
                 y = idx_of_labels(0x801, IDX_N, IDX_N);  // labels 0 1 2 0 1 2 0
     *in = shaped(1, 2, 3, 3);
@@ -644,8 +610,7 @@ static bool choose(struct choice c, struct intake *in, struct error *e)
     return good;
 }
 
-static void classes_are_numbered_as_they_are_named(void **state)
-{
+static void classes_are_numbered_as_they_are_named(void **state) {
     (void)state;
     struct error e = {0};
     struct intake in;
@@ -668,8 +633,7 @@ static void classes_are_numbered_as_they_are_named(void **state)
     }
 }
 
-static void a_part_names_its_source(void **state)
-{
+static void a_part_names_its_source(void **state) {
     (void)state;
     struct error e = {0};
     struct intake whole, part, rest;
@@ -708,8 +672,7 @@ static void a_part_names_its_source(void **state)
     json_decref(record);
 }
 
-static void a_number_of_each_class(void **state)
-{
+static void a_number_of_each_class(void **state) {
     (void)state;
     struct error e = {0};
     struct intake a, b;
@@ -731,8 +694,7 @@ static void a_number_of_each_class(void **state)
     intake_free(&b);
 }
 
-static void the_options_act_in_their_order(void **state)
-{
+static void the_options_act_in_their_order(void **state) {
     (void)state;
     struct error e = {0};
     struct intake in, test, rest;
@@ -758,15 +720,13 @@ static void the_options_act_in_their_order(void **state)
 
 // ---- drawings
 
-static void draw(struct synthetic s, struct intake *in)
-{
+static void draw(struct synthetic s, struct intake *in) {
     struct error e = {0};
     *in = (struct intake){0};
     assert_true(synthetic_read(&s, in, &e));
 }
 
-static void drawings_are_keyed_by_seed_and_number(void **state)
-{
+static void drawings_are_keyed_by_seed_and_number(void **state) {
     (void)state;
     const struct synthetic s = {.count = 20, .classes = 4, .channels = 3, .height = 12, .width = 16, .seed = 9};
     const size_t size = 3 * 12 * 16;
@@ -792,8 +752,7 @@ static void drawings_are_keyed_by_seed_and_number(void **state)
 }
 
 // A rule as plain as the nearest class mean beats guessing by far and is far from perfect.
-static void drawings_can_be_learnt_but_not_at_once(void **state)
-{
+static void drawings_can_be_learnt_but_not_at_once(void **state) {
     (void)state;
     enum { CLASSES = 10, SIZE = 28 * 28, N = 2000 };
     struct intake train, test;
@@ -829,8 +788,7 @@ static void drawings_can_be_learnt_but_not_at_once(void **state)
 
 // ---- the table
 
-static void the_table_inside_is_the_file(void **state)
-{
+static void the_table_inside_is_the_file(void **state) {
     (void)state;
     struct error e = {0};
     unsetenv("ASSAY_SOURCES");
@@ -862,15 +820,13 @@ static void the_table_inside_is_the_file(void **state)
     sources_free(file);
 }
 
-static void table_refused(const char *text, const char *word)
-{
+static void table_refused(const char *text, const char *word) {
     struct error e = {0};
     assert_null(sources_parse(text, strlen(text), "table", &e));
     expect_error(&e, EXIT_INPUT, word);
 }
 
-static void tables_are_checked(void **state)
-{
+static void tables_are_checked(void **state) {
     (void)state;
     table_refused("Set: a\n", "set a: title");
     table_refused("File: a\n", "before any set");
@@ -885,8 +841,7 @@ static void tables_are_checked(void **state)
     table_refused("Set: a\nrubbish\n", "Key: value");
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gzip_is_unpacked_member_by_member),
         cmocka_unit_test(the_digest_is_of_what_was_taken),

@@ -20,16 +20,14 @@ static const uint8_t pixels[N * 6] = {0,  51, 255, 102, 3,  4,  5,  6,  7,  8,  
 static const int64_t labels[N] = {2, 0, 1, 2};
 static const int64_t x_dim[4] = {N, 1, 2, 3}, y_dim[1] = {N};
 
-static struct blob *small_set(void)
-{
+static struct blob *small_set(void) {
     struct blob *b = blob_new("dataset");
     blob_add(b, "x", U8, 4, x_dim, pixels);
     blob_add(b, "y", I64, 1, y_dim, labels);
     return b;
 }
 
-static void images_lie_in_the_unit_interval(void **state)
-{
+static void images_lie_in_the_unit_interval(void **state) {
     (void)state;
     struct error e = {0};
     struct dataset *d = dataset_of(small_set(), &e);
@@ -50,8 +48,7 @@ static void images_lie_in_the_unit_interval(void **state)
     dataset_free(d);
 }
 
-static void a_class_without_examples_counts(void **state)
-{
+static void a_class_without_examples_counts(void **state) {
     (void)state;
     struct error e = {0};
     struct blob *b = small_set();
@@ -65,8 +62,7 @@ static void a_class_without_examples_counts(void **state)
     dataset_free(d);
 }
 
-static void floats_pass_as_they_are(void **state)
-{
+static void floats_pass_as_they_are(void **state) {
     (void)state;
     static const float x[2] = {0.25f, 1};
     static const int64_t y[2] = {0, 1}, dim[4] = {2, 1, 1, 1};
@@ -83,8 +79,7 @@ static void floats_pass_as_they_are(void **state)
 }
 
 // One tensor replaced (data NULL: left out); the sentence must hold `word`.
-static void refused(const char *name, enum dtype t, int rank, const int64_t *dim, const void *data, const char *word)
-{
+static void refused(const char *name, enum dtype t, int rank, const int64_t *dim, const void *data, const char *word) {
     struct error e = {0};
     struct blob *b = blob_new("dataset");
     if (strcmp(name, "x") != 0) blob_add(b, "x", U8, 4, x_dim, pixels);
@@ -95,8 +90,7 @@ static void refused(const char *name, enum dtype t, int rank, const int64_t *dim
     if (!strstr(e.text, word)) fail_msg("'%s' does not speak of '%s'", e.text, word);
 }
 
-static void what_is_no_data_set_is_refused(void **state)
-{
+static void what_is_no_data_set_is_refused(void **state) {
     (void)state;
     static const int64_t negative[N] = {0, -1, 0, 0}, huge[N] = {0, 0, INT64_MAX, 0}, three[1] = {3},
                          none[4] = {0, 1, 2, 3}, flat[4] = {N, 1, 0, 3};
@@ -121,8 +115,7 @@ static void what_is_no_data_set_is_refused(void **state)
 
 // ---- choosing
 
-static int64_t kept(const unsigned char *keep, int64_t count)
-{
+static int64_t kept(const unsigned char *keep, int64_t count) {
     int64_t n = 0;
     for (int64_t i = 0; i < count; i++) {
         assert_true(keep[i] <= 1);
@@ -131,8 +124,7 @@ static int64_t kept(const unsigned char *keep, int64_t count)
     return n;
 }
 
-static void the_first_and_all(void **state)
-{
+static void the_first_and_all(void **state) {
     (void)state;
     struct error e = {0};
     unsigned char *keep = dataset_choose("all", 5, &e);
@@ -143,8 +135,7 @@ static void the_first_and_all(void **state)
     free(keep);
 }
 
-static void halves_are_exact_and_complete(void **state)
-{
+static void halves_are_exact_and_complete(void **state) {
     (void)state;
     enum { COUNT = 1001 };
     struct error e = {0};
@@ -169,16 +160,14 @@ static void halves_are_exact_and_complete(void **state)
     free(b);
 }
 
-static void word_refused(const char *word, enum exit_status status, const char *part)
-{
+static void word_refused(const char *word, enum exit_status status, const char *part) {
     struct error e = {0};
     assert_null(dataset_choose(word, 10, &e));
     assert_int_equal(e.status, status);
     if (!strstr(e.text, part)) fail_msg("'%s' does not speak of '%s'", e.text, part);
 }
 
-static void wrong_words_are_refused(void **state)
-{
+static void wrong_words_are_refused(void **state) {
     (void)state;
     word_refused("first:0", EXIT_USAGE, "[1, 10]");
     word_refused("first:11", EXIT_USAGE, "[1, 10]");
@@ -190,8 +179,7 @@ static void wrong_words_are_refused(void **state)
     word_refused("no/such/file", EXIT_USAGE, "no such file");
 }
 
-static void temporary(char path[64], const void *bytes, size_t count)
-{
+static void temporary(char path[64], const void *bytes, size_t count) {
     strcpy(path, "/tmp/assay-dataset-XXXXXX");
     int fd = mkstemp(path);
     assert_true(fd >= 0);
@@ -199,8 +187,7 @@ static void temporary(char path[64], const void *bytes, size_t count)
     close(fd);
 }
 
-static void a_mask_file_chooses(void **state)
-{
+static void a_mask_file_chooses(void **state) {
     (void)state;
     char path[64];
     struct error e = {0};
@@ -217,8 +204,7 @@ static void a_mask_file_chooses(void **state)
     unlink(path);
 }
 
-static void a_blob_chooses_by_its_keep(void **state)
-{
+static void a_blob_chooses_by_its_keep(void **state) {
     (void)state;
     static const unsigned char mask[10] = {1, 0, 0, 0, 0, 0, 0, 0, 0, 1}, wrong[10] = {3};
     static const int64_t ten[1] = {10}, nine[1] = {9};
@@ -247,8 +233,7 @@ static void a_blob_chooses_by_its_keep(void **state)
     }
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(images_lie_in_the_unit_interval),
         cmocka_unit_test(a_class_without_examples_counts),

@@ -17,8 +17,7 @@
 // ---- numbers, and memory with sentinels on both sides
 
 static uint32_t seed = 1;
-static float number(void)
-{
+static float number(void) {
     seed = seed * 1664525u + 1013904223u;
     return (float)(seed >> 8) / (1 << 23) - 1;
 }
@@ -26,22 +25,19 @@ static float number(void)
 enum { GUARD = 32 };
 static const uint32_t SENTINEL = 0x7fc0dead;  // a NaN: reading it shows as well
 
-static float *guarded(size_t count)
-{
+static float *guarded(size_t count) {
     uint32_t *p = aligned_alloc(64, (count + 2 * GUARD + 15) / 16 * 64);
     for (size_t i = 0; i < count + 2 * GUARD; i++) p[i] = SENTINEL;
     return (float *)p + GUARD;
 }
 
-static float *guarded_numbers(size_t count)
-{
+static float *guarded_numbers(size_t count) {
     float *p = guarded(count);
     for (size_t i = 0; i < count; i++) p[i] = number();
     return p;
 }
 
-static void guarded_free(float *at, size_t count)
-{
+static void guarded_free(float *at, size_t count) {
     const uint32_t *p = (const uint32_t *)(at - GUARD);
     for (size_t i = 0; i < GUARD; i++) {
         assert_int_equal(p[i], SENTINEL);
@@ -52,8 +48,7 @@ static void guarded_free(float *at, size_t count)
 
 // ---- convolutions
 
-static struct dnn_shape shape(int examples, int C, int H, int W, int O, int kh, int kw, int stride, int padding)
-{
+static struct dnn_shape shape(int examples, int C, int H, int W, int O, int kh, int kw, int stride, int padding) {
     return (struct dnn_shape){
         .examples = examples, .channels = C, .height = H, .width = W, .out_channels = O,
         .out_height = (H + 2 * padding - kh) / stride + 1, .out_width = (W + 2 * padding - kw) / stride + 1,
@@ -63,8 +58,7 @@ static struct dnn_shape shape(int examples, int C, int H, int W, int O, int kh, 
 
 static size_t count_x(const struct dnn_shape *s) { return (size_t)s->channels * s->height * s->width; }
 static size_t count_y(const struct dnn_shape *s) { return (size_t)s->out_channels * s->out_height * s->out_width; }
-static size_t count_w(const struct dnn_shape *s)
-{
+static size_t count_w(const struct dnn_shape *s) {
     return (size_t)s->out_channels * s->channels * s->kernel_height * s->kernel_width;
 }
 
@@ -74,21 +68,18 @@ struct sums {
     int *terms;
 };
 
-static struct sums sums_new(size_t count)
-{
+static struct sums sums_new(size_t count) {
     return (struct sums){calloc(count, sizeof(double)), calloc(count, sizeof(double)), calloc(count, sizeof(int))};
 }
 
-static void sums_add(struct sums *s, size_t i, double v)
-{
+static void sums_add(struct sums *s, size_t i, double v) {
     s->value[i] += v;
     s->size[i] += fabs(v);
     s->terms[i]++;
 }
 
 // A float sum of n terms is off by about sqrt(n) roundings of the sum of sizes (and never by more than n).
-static void sums_check(struct sums *s, const float *found, size_t count)
-{
+static void sums_check(struct sums *s, const float *found, size_t count) {
     for (size_t i = 0; i < count; i++) {
         double slack = (8 + sqrt(s->terms[i])) * 6e-8 * s->size[i];
         if (!(fabs(found[i] - s->value[i]) <= slack))
@@ -98,8 +89,7 @@ static void sums_check(struct sums *s, const float *found, size_t count)
 }
 
 static void naive(enum dnn_kind kind, const struct dnn_shape *s, const float *x, const float *w, const float *y,
-                  struct sums *out)
-{
+                  struct sums *out) {
     for (int e = 0; e < s->examples; e++)
         for (int p = 0; p < s->out_height; p++)
             for (int q = 0; q < s->out_width; q++)
@@ -119,8 +109,7 @@ static void naive(enum dnn_kind kind, const struct dnn_shape *s, const float *x,
                     }
 }
 
-static void check_forward(const struct dnn_shape *s, bool bias, bool relu)
-{
+static void check_forward(const struct dnn_shape *s, bool bias, bool relu) {
     struct dnn_conv *c = dnn_conv_new(DNN_FORWARD, s, bias, relu);
     size_t nx = count_x(s) * s->examples, ny = count_y(s) * s->examples, nw = count_w(s);
     size_t np = dnn_conv_weight_floats(c), ns = dnn_conv_scratch(c) / sizeof(float) + 1;
@@ -141,8 +130,7 @@ static void check_forward(const struct dnn_shape *s, bool bias, bool relu)
     dnn_conv_free(c);
 }
 
-static void check_dx(const struct dnn_shape *s)
-{
+static void check_dx(const struct dnn_shape *s) {
     struct dnn_conv *c = dnn_conv_new(DNN_DX, s, false, false);
     size_t nx = count_x(s) * s->examples, ny = count_y(s) * s->examples, nw = count_w(s);
     size_t np = dnn_conv_weight_floats(c), ns = dnn_conv_scratch(c) / sizeof(float) + 1;
@@ -158,8 +146,7 @@ static void check_dx(const struct dnn_shape *s)
     dnn_conv_free(c);
 }
 
-static void check_dw(const struct dnn_shape *s, bool bias)
-{
+static void check_dw(const struct dnn_shape *s, bool bias) {
     struct dnn_conv *c = dnn_conv_new(DNN_DW, s, bias, false);
     size_t nx = count_x(s) * s->examples, ny = count_y(s) * s->examples, nw = count_w(s);
     size_t np = dnn_conv_weight_floats(c), ns = dnn_conv_scratch(c) / sizeof(float) + 1, nb = s->out_channels;
@@ -193,8 +180,7 @@ static const int shapes[][9] = {
     {8, 100, 4, 4, 10, 3, 3, 1, 1},
 };
 
-static void test_convolutions(void **state)
-{
+static void test_convolutions(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int *v = shapes[i];
@@ -207,8 +193,7 @@ static void test_convolutions(void **state)
     }
 }
 
-static void test_random_shapes(void **state)
-{
+static void test_random_shapes(void **state) {
     (void)state;
     for (int i = 0; i < 60; i++) {
         int v[9] = {i % 2 ? 8 : 1, 1 + fabsf(number()) * 40, 1 + fabsf(number()) * 12, 1 + fabsf(number()) * 12,
@@ -224,8 +209,7 @@ static void test_random_shapes(void **state)
 }
 
 // An example at every place of the shard, among neighbours that are huge, infinite or not a number.
-static void check_rows(enum dnn_kind kind, const struct dnn_shape *s)
-{
+static void check_rows(enum dnn_kind kind, const struct dnn_shape *s) {
     struct dnn_conv *c = dnn_conv_new(kind, s, kind == DNN_FORWARD, false);
     size_t from_row = kind == DNN_FORWARD ? count_x(s) : count_y(s), to_row = kind == DNN_FORWARD ? count_y(s) : count_x(s);
     float *w = guarded_numbers(count_w(s)), *b = guarded_numbers(s->out_channels), *packed = guarded(dnn_conv_weight_floats(c));
@@ -250,8 +234,7 @@ static void check_rows(enum dnn_kind kind, const struct dnn_shape *s)
     dnn_conv_free(c);
 }
 
-static void test_rows_know_no_neighbours(void **state)
-{
+static void test_rows_know_no_neighbours(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int *v = shapes[i];
@@ -262,8 +245,7 @@ static void test_rows_know_no_neighbours(void **state)
 }
 
 // A network that has diverged must not look healthy: ReLU leaves NaN what it is.
-static void test_relu_keeps_nan(void **state)
-{
+static void test_relu_keeps_nan(void **state) {
     (void)state;
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
         const int *v = shapes[i];
@@ -292,8 +274,7 @@ struct crowd {
     float **x, **y, **w, **b;
 };
 
-static void crowd_job(void *data, long i, int worker)
-{
+static void crowd_job(void *data, long i, int worker) {
     (void)worker;
     struct crowd *g = data;
     void *scratch = aligned_alloc(64, dnn_conv_scratch(g->conv) / 64 * 64 + 64);
@@ -301,8 +282,7 @@ static void crowd_job(void *data, long i, int worker)
     free(scratch);
 }
 
-static void test_workers_share_a_primitive(void **state)
-{
+static void test_workers_share_a_primitive(void **state) {
     (void)state;
     enum { JOBS = 12 };
     struct pool *pool = pool_new(3);
@@ -338,8 +318,7 @@ static void test_workers_share_a_primitive(void **state)
 }
 
 // Weights of 1e-42 count as nothing on a thread that flushes denormals: exactly zero comes out.
-static void denormal_job(void *data, long i, int worker)
-{
+static void denormal_job(void *data, long i, int worker) {
     (void)worker;
     const struct dnn_shape *s = data;
     enum dnn_kind kind = i % 3;
@@ -362,8 +341,7 @@ static void denormal_job(void *data, long i, int worker)
     dnn_conv_free(c);
 }
 
-static void test_denormals_are_zero(void **state)
-{
+static void test_denormals_are_zero(void **state) {
     (void)state;
     struct pool *pool = pool_new(1);  // its caller flushes
     struct dnn_shape s = shape(8, 16, 6, 6, 16, 3, 3, 1, 1), few = shape(8, 1, 12, 12, 20, 3, 3, 1, 1);
@@ -374,8 +352,7 @@ static void test_denormals_are_zero(void **state)
 
 // ---- pooling and layouts
 
-static void check_pool_shape(int n, int H, int W, int C, int k)
-{
+static void check_pool_shape(int n, int H, int W, int C, int k) {
     const int h = H / k, w = W / k;
     const size_t large = (size_t)n * H * W * C, small = (size_t)n * h * w * C;
     float *x = guarded_numbers(large), *y = guarded(small), *v = guarded_numbers(small), *dx = guarded(large);
@@ -427,8 +404,7 @@ static void check_pool_shape(int n, int H, int W, int C, int k)
     guarded_free(x, large), guarded_free(y, small), guarded_free(v, small), guarded_free(dx, large), guarded_free(other, small);
 }
 
-static void test_pooling(void **state)
-{
+static void test_pooling(void **state) {
     (void)state;
     const int cases[][5] = {{8, 28, 28, 64, 2}, {3, 14, 14, 128, 2}, {2, 5, 7, 3, 2}, {2, 9, 10, 17, 3},
                             {1, 16, 16, 1, 16}, {2, 7, 7, 33, 7},    {2, 6, 6, 20, 1}, {1, 31, 11, 40, 4}};
@@ -436,8 +412,7 @@ static void test_pooling(void **state)
         check_pool_shape(cases[i][0], cases[i][1], cases[i][2], cases[i][3], cases[i][4]);
 }
 
-static void test_layouts(void **state)
-{
+static void test_layouts(void **state) {
     (void)state;
     const int cases[][3] = {{8, 1, 784}, {2, 3, 1024}, {3, 64, 196}, {2, 17, 33}, {1, 8, 8}, {2, 7, 5}, {1, 128, 1}, {2, 16, 9}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -457,8 +432,7 @@ static void test_layouts(void **state)
 
 // ---- the same under lesser instruction sets: both are read once a process, so in a process of its own
 
-static void test_lesser_machines(void **state)
-{
+static void test_lesser_machines(void **state) {
     (void)state;
     static const char *const isa[][2] = {{"AVX2", "avx2"}, {"SSE41", "baseline"}};
     for (int i = 0; i < 2; i++) {
@@ -477,8 +451,7 @@ static void test_lesser_machines(void **state)
     }
 }
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     // The library decides at creation how many threads a primitive takes: workers, and this thread, take one.
     pool_free(pool_new(1));
     const struct CMUnitTest here[] = {

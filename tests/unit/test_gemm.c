@@ -23,20 +23,17 @@
 
 static uint64_t state = 88172645463325252u;
 
-static uint64_t draw(void)  // xorshift64: G. Marsaglia, Xorshift RNGs, 2003
-{
+static uint64_t draw(void) {  // xorshift64: G. Marsaglia, Xorshift RNGs, 2003
     state ^= state << 13;
     state ^= state >> 7;
     return state ^= state << 17;
 }
 
-static int64_t up_to(int64_t limit)
-{
+static int64_t up_to(int64_t limit) {
     return (int64_t)((draw() >> 11) % (uint64_t)(limit + 1));
 }
 
-static float number(void)
-{
+static float number(void) {
     return (float)((double)(draw() >> 11) / (double)(1ull << 52) - 1);
 }
 
@@ -47,8 +44,7 @@ struct lent {
     size_t bytes;
 };
 
-static struct lent lend(int64_t floats)
-{
+static struct lent lend(int64_t floats) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE), size = sizeof(float) * (size_t)floats;
     struct lent l = {.bytes = (size + page - 1) / page * page + page};
 
@@ -59,16 +55,14 @@ static struct lent lend(int64_t floats)
     return l;
 }
 
-static void give_back(struct lent *l)
-{
+static void give_back(struct lent *l) {
     munmap(l->map, l->bytes);
 }
 
 enum order { BY_ROW, BY_COL, SPREAD };
 
 // rows x cols numbers with gaps of NaN.
-static struct gemm_matrix fill(struct lent *l, int64_t rows, int64_t cols, enum order order)
-{
+static struct gemm_matrix fill(struct lent *l, int64_t rows, int64_t cols, enum order order) {
     const int64_t gap = order == SPREAD ? 2 : 1;
     struct gemm_matrix v = {NULL, cols * gap + up_to(5), gap};
     int64_t size = 0;
@@ -90,8 +84,7 @@ struct problem {
     struct lent a_mem, b_mem, bias, packed, scratch;
 };
 
-static struct problem pose(int64_t m, int64_t n, int64_t k, enum order a, enum order b)
-{
+static struct problem pose(int64_t m, int64_t n, int64_t k, enum order a, enum order b) {
     struct problem p = {.m = m, .n = n, .k = k, .ldc = n + up_to(4)};
 
     p.a = fill(&p.a_mem, m, k, a);
@@ -103,8 +96,7 @@ static struct problem pose(int64_t m, int64_t n, int64_t k, enum order a, enum o
     return p;
 }
 
-static struct problem pose_random(int64_t m, int64_t n, int64_t k)
-{
+static struct problem pose_random(int64_t m, int64_t n, int64_t k) {
     struct problem p = pose(m, n, k, (enum order)up_to(2), (enum order)up_to(2));
 
     p.tail.add = up_to(1);
@@ -113,8 +105,7 @@ static struct problem pose_random(int64_t m, int64_t n, int64_t k)
     return p;
 }
 
-static void drop(struct problem *p)
-{
+static void drop(struct problem *p) {
     give_back(&p->a_mem);
     give_back(&p->b_mem);
     give_back(&p->bias);
@@ -123,8 +114,7 @@ static void drop(struct problem *p)
 }
 
 // C before the product: [m][ldc], gaps included, nothing behind the last column of the last row.
-static struct lent ground(const struct problem *p)
-{
+static struct lent ground(const struct problem *p) {
     const int64_t size = p->m && p->n ? (p->m - 1) * p->ldc + p->n : 0;
     struct lent c = lend(size);
 
@@ -132,21 +122,18 @@ static struct lent ground(const struct problem *p)
     return c;
 }
 
-static void assert_gaps_kept(const struct problem *p, const float *c)
-{
+static void assert_gaps_kept(const struct problem *p, const float *c) {
     for (int64_t i = 0; i + 1 < p->m; i++)
         for (int64_t j = p->n; j < p->ldc; j++)
             if (p->n) assert_true(c[i * p->ldc + j] == (float)((i * p->ldc + j) % 7) - 3);
 }
 
-static void assert_same(const struct problem *p, const float *x, const float *y)
-{
+static void assert_same(const struct problem *p, const float *x, const float *y) {
     for (int64_t i = 0; i < p->m; i++)
         if (p->n) assert_memory_equal(x + i * p->ldc, y + i * p->ldc, sizeof(float) * (size_t)p->n);
 }
 
-static void run(const struct problem *p, bool packed, float *c)
-{
+static void run(const struct problem *p, bool packed, float *c) {
     if (!packed) {
         gemm_plain(p->m, p->n, p->k, p->a, p->b, c, p->ldc, &p->tail, p->scratch.at);
         return;
@@ -156,8 +143,7 @@ static void run(const struct problem *p, bool packed, float *c)
 }
 
 // k + 2 roundings, each at most eps/2 of the sum of magnitudes: (k + 2) eps |a||b| leaves a factor of two.
-static void assert_right(const struct problem *p, const float *c, const float *before)
-{
+static void assert_right(const struct problem *p, const float *c, const float *before) {
     for (int64_t i = 0; i < p->m; i++)
         for (int64_t j = 0; j < p->n; j++) {
             double sum = p->tail.add ? before[i * p->ldc + j] : 0, size = fabs(sum);
@@ -175,8 +161,7 @@ static void assert_right(const struct problem *p, const float *c, const float *b
         }
 }
 
-static void check(struct problem p)
-{
+static void check(struct problem p) {
     struct lent before = ground(&p), packed = ground(&p), plain = ground(&p);
 
     run(&p, true, packed.at);
@@ -191,8 +176,7 @@ static void check(struct problem p)
     drop(&p);
 }
 
-static void right_for_random_shapes(void **s)
-{
+static void right_for_random_shapes(void **s) {
     (void)s;
     for (int i = 0; i < 150; i++) check(pose_random(up_to(40), up_to(130), up_to(90)));
     for (int i = 0; i < 30; i++) check(pose_random(up_to(20), up_to(40), 200 + up_to(700)));
@@ -200,8 +184,7 @@ static void right_for_random_shapes(void **s)
     for (int i = 0; i < 9; i++) check(pose(41, 500, 140, (enum order)(i / 3), (enum order)(i % 3)));
 }
 
-static void right_without_rows_columns_or_sums(void **s)
-{
+static void right_without_rows_columns_or_sums(void **s) {
     (void)s;
     for (int i = 0; i < 16; i++) {
         check(pose_random(0, 20, 5));
@@ -211,8 +194,7 @@ static void right_without_rows_columns_or_sums(void **s)
     }
 }
 
-static void no_tail_is_an_empty_tail(void **s)
-{
+static void no_tail_is_an_empty_tail(void **s) {
     (void)s;
     struct problem p = pose(11, 37, 20, BY_ROW, BY_ROW);
     struct lent with = ground(&p), without = ground(&p);
@@ -229,8 +211,7 @@ static void no_tail_is_an_empty_tail(void **s)
 }
 
 // One chain of multiply-adds: what lets k, rows and columns be cut anywhere without a change of bits.
-static void sums_are_chains_in_the_order_of_k(void **s)
-{
+static void sums_are_chains_in_the_order_of_k(void **s) {
     (void)s;
     const bool fused = strcmp(isa_name(), "baseline") != 0;
     for (int i = 0; i < 12; i++) {
@@ -261,8 +242,7 @@ static void sums_are_chains_in_the_order_of_k(void **s)
 }
 
 // Any run of rows alone gives the bits it has among the others.
-static void check_rows(struct problem p)
-{
+static void check_rows(struct problem p) {
     for (int packed = 0; packed < 2; packed++) {
         struct lent whole = ground(&p);
         run(&p, packed, whole.at);
@@ -281,8 +261,7 @@ static void check_rows(struct problem p)
     drop(&p);
 }
 
-static void rows_do_not_depend_on_each_other(void **s)
-{
+static void rows_do_not_depend_on_each_other(void **s) {
     (void)s;
     for (int i = 0; i < 20; i++) check_rows(pose_random(1 + up_to(40), 1 + up_to(150), up_to(100)));
     check_rows(pose_random(33, 70, 1500));
@@ -291,8 +270,7 @@ static void rows_do_not_depend_on_each_other(void **s)
 }
 
 // Workers share the packing and the product by ranges of columns.
-static void ranges_of_columns_are_parts_of_the_whole(void **s)
-{
+static void ranges_of_columns_are_parts_of_the_whole(void **s) {
     (void)s;
     for (int i = 0; i < 20; i++) {
         struct problem p = pose_random(up_to(20), 300 + up_to(300), i == 0 ? 1000 : up_to(80));
@@ -319,8 +297,7 @@ static void ranges_of_columns_are_parts_of_the_whole(void **s)
 }
 
 // Infinity times a pad would be NaN beside it, and a ReLU must not hide a NaN.
-static void infinity_and_nan_stay_in_their_row_and_column(void **s)
-{
+static void infinity_and_nan_stay_in_their_row_and_column(void **s) {
     (void)s;
     for (int packed = 0; packed < 2; packed++)
         for (int n = 1; n < 70; n += 3) {
@@ -341,8 +318,7 @@ static void infinity_and_nan_stay_in_their_row_and_column(void **s)
         }
 }
 
-int main(void)
-{
+int main(void) {
     static const char *const isa[] = {"baseline", "avx2", "avx512"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(right_for_random_shapes),

@@ -39,8 +39,7 @@ static struct opt table[] = {
 };
 static struct program program;
 
-static void reset(void)
-{
+static void reset(void) {
     memset(&o, 0, sizeof o);
     o.eps = 0.1;
     o.list = (struct reals){2, {0.25, 0.5}};
@@ -56,8 +55,7 @@ static void reset(void)
 }
 
 enum { WORDS_MAX = 20 };
-static int split(char *line, char **argv)
-{
+static int split(char *line, char **argv) {
     int argc = 0;
     for (char *word = strtok(line, " "); word; word = strtok(NULL, " "))
         argv[argc++] = word;
@@ -66,8 +64,7 @@ static int split(char *line, char **argv)
 }
 
 // How many of a plain and a detailed line the level lets through to standard error.
-static int lines_said(void)
-{
+static int lines_said(void) {
     int ends[2], kept = dup(STDERR_FILENO), lines = 0;
     char text[200];
     assert_int_equal(pipe(ends), 0);
@@ -84,8 +81,7 @@ static int lines_said(void)
     return lines;
 }
 
-static struct operands parse(const char *line)
-{
+static struct operands parse(const char *line) {
     static char text[500];
     static char *argv[WORDS_MAX];
     snprintf(text, sizeof text, "attack %s", line);
@@ -95,8 +91,7 @@ static struct operands parse(const char *line)
 
 // In a child, since it ends the program. Returns its status.
 static char out[8000], err[8000];
-static int parse_apart(const char *line, const char *stdout_name)
-{
+static int parse_apart(const char *line, const char *stdout_name) {
     FILE *files[2] = {stdout_name ? fopen(stdout_name, "w") : tmpfile(), tmpfile()};
     fflush(NULL);
     pid_t child = fork();
@@ -118,8 +113,7 @@ static int parse_apart(const char *line, const char *stdout_name)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void test_values(void **state)
-{
+static void test_values(void **state) {
     (void)state;
     struct operands f = parse("model.st -e 8/255 --eps-list=.1,1e-2,1/4 -n5 --seed 7 -o - --method clean,pgd --norm l2 -jp data.st");
     assert_int_equal(f.count, 2);
@@ -158,8 +152,7 @@ static void test_values(void **state)
     assert_true(o.eps == 1);
 }
 
-static void test_refusals(void **state)
-{
+static void test_refusals(void **state) {
     (void)state;
     static const char *const refused[][2] = {
         {"m --esp .1", "unknown option --esp; did you mean --eps?"},
@@ -204,8 +197,7 @@ static void test_refusals(void **state)
     assert_string_equal(err, "");
 }
 
-static void test_help(void **state)
-{
+static void test_help(void **state) {
     (void)state;
     static const char *const lines[] = {"--help", "-h", "--bogus -h", "--eps .9 --help", "--he"};
     for (int i = 0; i < 5; i++) {
@@ -234,8 +226,7 @@ static void test_help(void **state)
     assert_non_null(strstr(err, "No space left on device"));
 }
 
-static void test_completion(void **state)
-{
+static void test_completion(void **state) {
     (void)state;
     assert_int_equal(parse_apart("--completion", NULL), EXIT_DONE);
     assert_non_null(strstr(out, "eps\te\tE\tradius of the ball (default 0.1)\t-\t0.1\n"));
@@ -248,8 +239,7 @@ static void test_completion(void **state)
     assert_int_equal(lines, (int)(sizeof table / sizeof *table) + 4);  // and help, version, quiet, verbose
 }
 
-static void test_parsing(void **state)
-{
+static void test_parsing(void **state) {
     (void)state;
     static const struct {
         const char *text;
@@ -279,8 +269,7 @@ static void test_parsing(void **state)
     assert_false(parse_seed("18446744073709551616", &u) || parse_seed("-1", &u) || parse_seed("+1", &u) || parse_seed("", &u));
 }
 
-static void test_format(void **state)
-{
+static void test_format(void **state) {
     (void)state;
     static const struct {
         double value;
@@ -317,8 +306,7 @@ static void test_format(void **state)
 }
 
 // Numbers do not change with the user's language, wherever such a locale is installed.
-static void test_locale(void **state)
-{
+static void test_locale(void **state) {
     (void)state;
     if (!setlocale(LC_ALL, "de_DE.UTF-8") && !setlocale(LC_ALL, "fr_FR.UTF-8"))
         skip();
@@ -331,8 +319,7 @@ static void test_locale(void **state)
     setlocale(LC_ALL, "C");
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values),  cmocka_unit_test(test_refusals),   cmocka_unit_test(test_help),
         cmocka_unit_test(test_parsing), cmocka_unit_test(test_completion), cmocka_unit_test(test_format),

@@ -16,22 +16,19 @@
 
 static char path[64];
 
-static int make_path(void **state)
-{
+static int make_path(void **state) {
     (void)state;
     strcpy(path, "/tmp/test_png.XXXXXX");
     int fd = mkstemp(path);
     return fd < 0 || close(fd);
 }
 
-static int drop_path(void **state)
-{
+static int drop_path(void **state) {
     (void)state;
     return unlink(path);
 }
 
-static unsigned char *load(size_t *size)
-{
+static unsigned char *load(size_t *size) {
     FILE *f = fopen(path, "rb");
     assert_non_null(f);
     unsigned char *data = malloc(1 << 20);
@@ -40,16 +37,14 @@ static unsigned char *load(size_t *size)
     return data;
 }
 
-static void store(const void *data, size_t size)
-{
+static void store(const void *data, size_t size) {
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(data, 1, size, f), size);
     assert_int_equal(fclose(f), 0);
 }
 
-static void pictures_come_back(void **state)
-{
+static void pictures_come_back(void **state) {
     (void)state;
     for (int channels = 1; channels <= 3; channels += 2) {
         struct picture *p = picture_new(13, 7, channels, 0);
@@ -88,8 +83,7 @@ static void pictures_come_back(void **state)
     }
 }
 
-static void unfit_pictures(void **state)
-{
+static void unfit_pictures(void **state) {
     (void)state;
     // Signature and header of a PNG file, then nothing.
     static const struct {
@@ -124,8 +118,7 @@ static void unfit_pictures(void **state)
     assert_int_equal(e.status, EXIT_INPUT);
 }
 
-static void grids(void **state)
-{
+static void grids(void **state) {
     (void)state;
     const float image[5][4] = {{0, 1, .5f, NAN}, {-1, 2, .25f, .75f}, {1, 1, 1, 1}, {0, 0, 0, 0}, {0, 0, 0, 0}};
     struct picture_cell cell[5] = {{0}};
@@ -157,8 +150,7 @@ static void grids(void **state)
     picture_free(q);
 }
 
-static void every_letter_differs(void **state)
-{
+static void every_letter_differs(void **state) {
     (void)state;
     const unsigned char black[3] = {0};
     unsigned char seen[95][54];
@@ -176,8 +168,7 @@ static void every_letter_differs(void **state)
     picture_free(p);
 }
 
-static void arrays_come_back(void **state)
-{
+static void arrays_come_back(void **state) {
     (void)state;
     unsigned char raw[48];
     for (int i = 0; i < 48; i++) raw[i] = (unsigned char)(i * 5);
@@ -206,8 +197,7 @@ static void arrays_come_back(void **state)
     npy_free(back);
 }
 
-static void unfit_arrays(void **state)
-{
+static void unfit_arrays(void **state) {
     (void)state;
     static const struct {
         const char *header, *reason;
@@ -251,8 +241,7 @@ static void unfit_arrays(void **state)
     free(file);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pictures_come_back),   cmocka_unit_test(unfit_pictures),   cmocka_unit_test(grids),
         cmocka_unit_test(every_letter_differs), cmocka_unit_test(arrays_come_back), cmocka_unit_test(unfit_arrays),

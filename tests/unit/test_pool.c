@@ -22,16 +22,14 @@ struct row {
     atomic_int wrong;
 };
 
-static void mark(void *data, long i, int worker)
-{
+static void mark(void *data, long i, int worker) {
     struct row *r = data;
     r->times[i]++;
     if (worker < 0 || worker >= r->threads)
         atomic_fetch_add(&r->wrong, 1);
 }
 
-static void test_every_job_once(void **state)
-{
+static void test_every_job_once(void **state) {
     (void)state;
     enum { MOST = 1000 };
     int times[MOST];
@@ -52,8 +50,7 @@ static void test_every_job_once(void **state)
     }
 }
 
-static void test_after_sleep(void **state)
-{
+static void test_after_sleep(void **state) {
     (void)state;
     struct pool *p = pool_new(3);
     int times[8];
@@ -69,8 +66,7 @@ static void test_after_sleep(void **state)
 }
 
 // Two jobs that wait for each other end only if two workers run them at the same time.
-static void meet(void *data, long i, int worker)
-{
+static void meet(void *data, long i, int worker) {
     (void)i;
     (void)worker;
     atomic_int *here = data;
@@ -79,8 +75,7 @@ static void meet(void *data, long i, int worker)
         sched_yield();
 }
 
-static void test_workers_run_together(void **state)
-{
+static void test_workers_run_together(void **state) {
     (void)state;
     struct pool *p = pool_new(2);
     for (int run = 0; run < 200; run++) {
@@ -97,8 +92,7 @@ struct findings {
     atomic_int here, denormals, many;
 };
 
-static void look(void *data, long i, int worker)
-{
+static void look(void *data, long i, int worker) {
     (void)i;
     (void)worker;
     struct findings *f = data;
@@ -114,8 +108,7 @@ static void look(void *data, long i, int worker)
         atomic_fetch_add(&f->many, 1);
 }
 
-static void test_denormals_and_openmp(void **state)
-{
+static void test_denormals_and_openmp(void **state) {
     (void)state;
     struct pool *p = pool_new(3);
     struct findings f = {0};
@@ -126,8 +119,7 @@ static void test_denormals_and_openmp(void **state)
     pool_free(p);
 }
 
-static void test_zero_means_this_process_processors(void **state)
-{
+static void test_zero_means_this_process_processors(void **state) {
     (void)state;
     cpu_set_t old, one;
     assert_int_equal(sched_getaffinity(0, sizeof old, &old), 0);
@@ -146,8 +138,7 @@ static void test_zero_means_this_process_processors(void **state)
     pool_free(NULL);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_job_once),       cmocka_unit_test(test_after_sleep),
         cmocka_unit_test(test_workers_run_together), cmocka_unit_test(test_denormals_and_openmp),

@@ -11,15 +11,13 @@
 
 #include "io/record.h"
 
-static void assert_text(const json_t *value, const char *expected)
-{
+static void assert_text(const json_t *value, const char *expected) {
     char *text = record_dump(value);
     assert_string_equal(text, expected);
     free(text);
 }
 
-static void paths(void **state)
-{
+static void paths(void **state) {
     (void)state;
     json_t *r = record_new();
     record_real(r, "metrics.robust.pgd.eps_0p1.accuracy", .25);
@@ -45,8 +43,7 @@ static void paths(void **state)
     json_decref(r);
 }
 
-static void rates(void **state)
-{
+static void rates(void **state) {
     (void)state;
     json_t *r = record_new();
     double value;
@@ -62,8 +59,7 @@ static void rates(void **state)
     json_decref(r);
 }
 
-static void epsilons(void **state)
-{
+static void epsilons(void **state) {
     (void)state;
     static const struct {
         double eps;
@@ -75,8 +71,7 @@ static void epsilons(void **state)
         assert_string_equal(record_eps_key(cases[i].eps, key), cases[i].key);
 }
 
-static void dumps(void **state)
-{
+static void dumps(void **state) {
     (void)state;
     static const char *const same[] = {
         "{}",
@@ -105,8 +100,7 @@ static void dumps(void **state)
     json_decref(v);
 }
 
-static void parsing(void **state)
-{
+static void parsing(void **state) {
     (void)state;
     static const char *const bad[] = {"", "{", "{\"a\":1,\"a\":2}", "{} {}", "nan", "[1e999]", "{\"a\":\x01}"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -125,8 +119,7 @@ static void parsing(void **state)
     free(deep);
 }
 
-static void seeds(void **state)
-{
+static void seeds(void **state) {
     (void)state;
     json_t *list = json_array();
     json_array_append_new(list, record_seed(0));
@@ -137,8 +130,7 @@ static void seeds(void **state)
     json_decref(list);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(paths), cmocka_unit_test(rates),   cmocka_unit_test(epsilons),
         cmocka_unit_test(dumps), cmocka_unit_test(parsing), cmocka_unit_test(seeds),

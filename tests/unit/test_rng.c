@@ -14,8 +14,7 @@
 #include "base/rng.h"
 #include "base/rng_isa.h"
 
-static void test_known_answers(void **state)
-{
+static void test_known_answers(void **state) {
     (void)state;
     // Random123's kat_vectors, philox4x32-10: counter, key, output.
     static const uint32_t answer[][10] = {
@@ -30,8 +29,7 @@ static void test_known_answers(void **state)
     }
 }
 
-static void test_key_is_the_hash_of_seed_and_purpose(void **state)
-{
+static void test_key_is_the_hash_of_seed_and_purpose(void **state) {
     (void)state;
     // printf '\x07\0\0\0\0\0\0\0train/dropout3' | sha256sum
     struct stream s = rng_stream(7, "train/dropout3");
@@ -48,8 +46,7 @@ static void test_key_is_the_hash_of_seed_and_purpose(void **state)
     assert_memory_not_equal(&s, &u, sizeof s);
 }
 
-static void test_uniform_is_the_blocks(void **state)
-{
+static void test_uniform_is_the_blocks(void **state) {
     (void)state;
     struct stream s = rng_stream(1, "test/uniform");
     float x[1000];
@@ -62,8 +59,7 @@ static void test_uniform_is_the_blocks(void **state)
     }
 }
 
-static void test_value_does_not_depend_on_count(void **state)
-{
+static void test_value_does_not_depend_on_count(void **state) {
     (void)state;
     struct stream s = rng_stream(2, "test/count");
     enum { N = 300 };
@@ -86,8 +82,7 @@ static void test_value_does_not_depend_on_count(void **state)
     }
 }
 
-static void test_instruction_sets_agree(void **state)
-{
+static void test_instruction_sets_agree(void **state) {
     (void)state;
     rng_fill *variant[][3] = {{rng_uniform_baseline, rng_uniform_avx2, rng_uniform_avx512},
                               {rng_normal_baseline, rng_normal_avx2, rng_normal_avx512}};
@@ -111,8 +106,7 @@ static void test_instruction_sets_agree(void **state)
 }
 
 // Box-Muller by the C library, from the same bits.
-static void test_normal_is_box_muller(void **state)
-{
+static void test_normal_is_box_muller(void **state) {
     (void)state;
     struct stream s = rng_stream(3, "test/normal");
     enum { N = 20000 };
@@ -130,15 +124,13 @@ static void test_normal_is_box_muller(void **state)
     }
 }
 
-static int ascending(const void *a, const void *b)
-{
+static int ascending(const void *a, const void *b) {
     float x = *(const float *)a, y = *(const float *)b;
     return (x > y) - (x < y);
 }
 
 // Kolmogorov-Smirnov: sqrt(n) D exceeds 2 with probability 7e-4, and the seed is fixed.
-static void test_distributions(void **state)
-{
+static void test_distributions(void **state) {
     (void)state;
     enum { N = 1 << 20 };
     float *x = malloc(N * sizeof *x);
@@ -166,8 +158,7 @@ static void test_distributions(void **state)
     free(x);
 }
 
-static void test_one_and_below(void **state)
-{
+static void test_one_and_below(void **state) {
     (void)state;
     struct stream s = rng_stream(5, "test/below");
     double mean = 0;
@@ -188,8 +179,7 @@ static void test_one_and_below(void **state)
         assert_true(labs(count[k] - 10000) < 5 * 92);
 }
 
-static void test_below_is_unbiased_where_it_must_refuse(void **state)
-{
+static void test_below_is_unbiased_where_it_must_refuse(void **state) {
     (void)state;
     // A plain multiply-shift maps twice as many words to even thirds of 3 * 2^62: share of results = 0 mod 3
     // would be 1/2.
@@ -200,8 +190,7 @@ static void test_below_is_unbiased_where_it_must_refuse(void **state)
     assert_true(labs(third - 20000) < 5 * 116);
 }
 
-static void test_permutation(void **state)
-{
+static void test_permutation(void **state) {
     (void)state;
     struct stream s = rng_stream(7, "test/permutation");
     enum { N = 1000, TIMES = 3000 };
@@ -237,8 +226,7 @@ static void test_permutation(void **state)
     assert_true(chi < 54);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_known_answers),
         cmocka_unit_test(test_key_is_the_hash_of_seed_and_purpose),

@@ -11,14 +11,12 @@
 #include "base/stats.h"
 
 #define assert_close(x, y, relative) assert_near(x, y, relative, __LINE__)
-static void assert_near(double x, double y, double relative, int line)
-{
+static void assert_near(double x, double y, double relative, int line) {
     if (!(fabs(x - y) <= relative * fabs(y)))
         fail_msg("line %d: %.17g instead of %.17g, off by %.2g of it", line, x, y, fabs(x - y) / fabs(y));
 }
 
-static void test_beta(void **state)
-{
+static void test_beta(void **state) {
     (void)state;
     static const double known[][4] = {
         {2, 3, .4, 0.52480000000000003837},
@@ -38,8 +36,7 @@ static void test_beta(void **state)
     assert_true(stats_beta(3, 4, 0) == 0 && stats_beta(3, 4, 1) == 1);
 }
 
-static void test_beta_inverse(void **state)
-{
+static void test_beta_inverse(void **state) {
     (void)state;
     static const double size[] = {0.3, 1, 2, 10.5, 1000, 1e6, 1e9};
     static const double at[] = {1e-12, 0.005, 0.025, 0.3, 0.5, 0.8, 0.975, 0.9999};
@@ -62,8 +59,7 @@ static void test_beta_inverse(void **state)
     assert_true(stats_beta_inverse(2, 2, 0) == 0 && stats_beta_inverse(2, 2, 1) == 1);
 }
 
-static void test_clopper_pearson(void **state)
-{
+static void test_clopper_pearson(void **state) {
     (void)state;
     static const struct {
         long k, n;
@@ -96,8 +92,7 @@ static void test_clopper_pearson(void **state)
     }
 }
 
-static void test_normal(void **state)
-{
+static void test_normal(void **state) {
     (void)state;
     static const double known[][2] = {
         {.975, 1.9599639845400538556},  {.3, -0.52440051270804081597},     {.02425, -1.9729610513118848376},
@@ -114,8 +109,7 @@ static void test_normal(void **state)
     }
 }
 
-static void test_sums(void **state)
-{
+static void test_sums(void **state) {
     (void)state;
     enum { N = 1000003 };
     double *x = malloc(N * sizeof *x);
@@ -132,8 +126,7 @@ static void test_sums(void **state)
     free(x);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_beta),   cmocka_unit_test(test_beta_inverse), cmocka_unit_test(test_clopper_pearson),
         cmocka_unit_test(test_normal), cmocka_unit_test(test_sums),

@@ -36,6 +36,7 @@ enum vec_code {
     VEC_ROW_ARGMAX,  // FULL -> ROW of int32 (the bits of the register), the first maximum; NaN counts as the maximum
     VEC_ROW_GATHER,  // x FULL or COL, y ROW int32 -> ROW: x[row][y[row]], 0 where there is no such column
     VEC_ROW_SCATTER, // x ROW, y ROW int32 -> FULL: x[row] where col == y[row], else 0
+    VEC_CODES        // how many there are
 };
 
 struct vec_op {

@@ -111,6 +111,7 @@ static void truth_op(struct truth *t, const struct vec_op *o, int64_t rows, int6
             case VEC_ROW_ARGMAX: v = (double)place; break;
             case VEC_ROW_GATHER: v = y >= 0 && y < (double)cols ? xs[(int64_t)y] : 0, s = worst; break;
             case VEC_ROW_SCATTER: v = y == (double)c ? x : 0, s = e; break;
+            case VEC_CODES: fail_msg("no op"); break;
             }
             z[c] = v;
             ze[c] = s + fabs(v) * 4e-7 + (v == 0 && s == 0 ? 0 : 2e-38);
@@ -232,8 +233,12 @@ static void run_in_guarded_scratch(struct trial *t) {
     free(scratch);
 }
 
+static int64_t compared, closely;  // values, and those of them to within 1e-4
+
 static void assert_near(const struct trial *t, int store, float got, double want, double slack, bool integer) {
     double value = integer ? (double)int_of(got) : (double)got;
+    compared++;
+    closely += slack <= 1e-4 * fmax(1, fabs(want));
     if (fabs(value - want) <= slack || (isnan(value) && isnan(want)) || value == want || !isfinite(slack)) return;
     for (int i = 0; i < t->p.ops; i++)
         print_message("  r%d = %d(r%d, r%d) kind %d\n", t->op[i].out, t->op[i].code, t->op[i].x, t->op[i].y, t->p.kind[t->op[i].out]);
@@ -379,7 +384,7 @@ static void test_zeros_stay_after_fusing(void **unused) {
 
 static void test_every_op_on_every_kind(void **unused) {
     (void)unused;
-    for (int code = VEC_ADD; code <= VEC_ROW_SCATTER; code++)
+    for (int code = VEC_ADD; code < VEC_CODES; code++)
         for (int kinds = 0; kinds < 16; kinds++)
             for (int round = 0; round < 12; round++) {
                 int kx = kinds & 3, ky = kinds >> 2;
@@ -410,34 +415,67 @@ static void test_every_op_on_every_kind(void **unused) {
             }
 }
 
+static int real_register(const struct trial *t) {
+    int reg;
+    do reg = below(t->p.registers); while (t->integer[reg]);
+    return reg;
+}
+
+static int drawn[VEC_CODES];  // how often random programs have had an op
+
+// One op, behind those that bring its operands into its domain. Denominators, and what logarithms and roots are taken of,
+// are a square and a number: well above what float has lost on the way there, or the slack would allow anything. What
+// multiplies values, or adds up a row of them, goes through tanh, and only a tanh into exp: numbers stay small.
+static void random_op(struct trial *t, enum vec_code code, int loads, int index) {
+    int x = real_register(t), y = real_register(t), z = real_register(t);
+    bool grows = false;
+    switch (code) {
+    case VEC_EXP:
+        x = add_op(t, VEC_TANH, x, -1, 0);
+        if (below(2)) x = add_op(t, VEC_SCALE, x, -1, real(-2, 2));
+        break;
+    case VEC_LOG:
+    case VEC_SQRT: x = add_op(t, VEC_SHIFT, add_op(t, VEC_MUL, x, x, 0), -1, .01f); break;
+    case VEC_DIV: y = add_op(t, VEC_SHIFT, add_op(t, VEC_MUL, y, y, 0), -1, .25f); break;
+    case VEC_MUL:
+    case VEC_MUL_SCALED:
+    case VEC_MUL_ADD:
+    case VEC_ROW_SUM: grows = true; break;
+    case VEC_ROW_DOT:  // of two that change along the row, as the first load does
+        x = add_op(t, VEC_ADD, x, 0, 0);
+        y = below(2) ? add_op(t, VEC_SUB, 0, y, 0) : 0;
+        grows = true;
+        break;
+    case VEC_ROW_ARGMAX: x = below(loads); break;  // exact: rounding must not choose between two places
+    case VEC_ROW_SCATTER: x = add_op(t, VEC_ROW_MAX, x, -1, 0); y = index; break;
+    case VEC_ROW_GATHER: y = index; break;
+    case VEC_FILL: x = -1; break;
+    default: break;
+    }
+    const bool binary = code <= VEC_MUL_ADD || code == VEC_ROW_DOT || code == VEC_ROW_GATHER || code == VEC_ROW_SCATTER;
+    const int out = add_op(t, code, x, binary ? y : -1, real(-2, 2));
+    t->op[t->p.ops - 1].z = code == VEC_MUL_ADD ? z : 0;
+    if (grows) add_op(t, VEC_TANH, out, -1, 0);
+    drawn[code]++;
+}
+
 static void random_program(struct trial *t, bool row_ops) {
     int loads = 1 + below(4), ops = 1 + below(10);
     for (int i = 0; i < loads; i++) add_load(t, i ? below(4) : VEC_FULL, false);
     int index = row_ops ? add_load(t, VEC_ROW, true) : -1;
-    for (int i = 0; i < ops; i++) {
-        int x, y;
-        do x = below(t->p.registers); while (t->integer[x]);
-        do y = below(t->p.registers); while (t->integer[y]);
-        static const enum vec_code safe[] = {VEC_ADD, VEC_SUB, VEC_MUL, VEC_NEG, VEC_TANH, VEC_SIGMOID, VEC_ERF, VEC_RELU,
-                                             VEC_COPY, VEC_SCALE, VEC_SHIFT, VEC_FILL, VEC_STEP, VEC_ROW_SUM, VEC_ROW_MAX, VEC_ROW_GATHER};
-        enum vec_code code = below(3) ? safe[below(row_ops ? 16 : 13)] : below(2) ? VEC_SCALE : VEC_SHIFT;  // much to fuse
-        if (code == VEC_ROW_GATHER) y = index;
-        bool binary = code <= VEC_MUL_SCALED || code == VEC_ROW_GATHER;
-        int z = add_op(t, code, code == VEC_FILL ? -1 : x, binary ? y : -1, real(-2, 2));
-        if (code == VEC_MUL || code == VEC_ROW_SUM) add_op(t, VEC_TANH, z, -1, 0);  // keeps numbers small
-        if (t->p.ops > OPS - 3) break;
+    for (int i = 0; i < ops && t->p.ops <= OPS - 4; i++) {
+        const enum vec_code any = (enum vec_code)below(row_ops ? VEC_CODES : VEC_ROW_SUM);
+        random_op(t, below(3) ? any : below(2) ? VEC_SCALE : VEC_SHIFT, loads, index);  // much to fuse
     }
     int stores = 1 + below(4);
-    for (int i = 0; i < stores; i++) {
-        int reg;
-        do reg = below(t->p.registers); while (t->integer[reg]);
-        if (i == 0) reg = t->p.registers - 1;
-        add_store(t, reg, (enum vec_store_kind)(i ? below(3) : 0));
-    }
+    for (int i = 0; i < stores; i++)
+        add_store(t, i ? real_register(t) : t->p.registers - 1, (enum vec_store_kind)(i ? below(3) : 0));
 }
 
+// Also that there was something to see: every op, and nearly all values within a slack that tells right from wrong.
 static void test_random_programs(void **unused) {
     (void)unused;
+    compared = closely = 0;
     for (int round = 0; round < 1500; round++) {
         struct trial t;
         trial_begin(&t, 1 + below(9), 1 + below(below(4) ? 37 : 3), 1 + below(below(3) ? 20 : 130));
@@ -445,6 +483,9 @@ static void test_random_programs(void **unused) {
         check(&t, round & 1);
         trial_end(&t);
     }
+    for (int code = 0; code < VEC_CODES; code++)
+        if (!drawn[code]) fail_msg("op %d was never drawn", code);
+    assert_true((double)closely > .95 * (double)compared);
 }
 
 static void test_wide_rows(void **unused) {

@@ -544,6 +544,29 @@ static void claims_cost_nothing(void **state) {
     free(g.data);
 }
 
+// What is computed with stays what the digest was checked of, whatever becomes of the file: blobs are not mapped.
+static void file_changes_later(void **state) {
+    (void)state;
+    struct bytes f = small();
+    int fd = memory_file(f.data, f.size);
+    char path[64], before[65];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    struct error e = {0};
+    struct blob *b = blob_open(path, &e);
+    if (!b) fail_msg("%s", e.text);
+    memcpy(before, b->digest, sizeof before);
+    memset(f.data, 0, f.size);
+    assert_int_equal(pwrite(fd, f.data, f.size, 0), f.size);
+    blob_compute_digest(b);
+    assert_string_equal(b->digest, before);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    blob_compute_digest(b);
+    assert_string_equal(b->digest, before);
+    close(fd);
+    blob_free(b);
+    free(f.data);
+}
+
 static void large(void **state) {
     (void)state;
     int64_t size = 5 << 20;  // more than one step of growth
@@ -625,6 +648,7 @@ int main(void) {
         cmocka_unit_test(streams),
         cmocka_unit_test(length_like_gzip),
         cmocka_unit_test(claims_cost_nothing),
+        cmocka_unit_test(file_changes_later),
         cmocka_unit_test(large),
         cmocka_unit_test(lineage_of_inputs),
         cmocka_unit_test(write_errors),

@@ -60,32 +60,46 @@ static struct program program = {
     .see_also = "fetch(1), trainclf(1), blob(5)",
 };
 
-// ---- one blob after the other
-
-// Visits every blob of every file; standard input where none is named.
-static void each_blob(int count, char **file, void (*visit)(struct blob *b, void *data), void *data) {
-    static char *standard_input[] = {"-"};
-    struct error e = {0};
-    for (int i = 0; i < (count ? count : 1); i++) {
-        struct blob_stream *s = blob_stream_open(count ? file[i] : standard_input[0], &e);
-        struct blob *b;
-        while (s && (b = blob_next(s, &e))) visit(b, data);
-        blob_stream_close(s);
-        if (e.status) msg_fail(&e);
-    }
-}
-
-static struct blob *only_blob(int count, char **file) {
-    struct error e = {0};
-    struct blob *b = blob_open(count ? file[0] : NULL, &e);
-    if (!b) msg_fail(&e);
-    return b;
-}
+// ---- files in, one result out
 
 // Unwraps what a call into the library gave; ends the program where it failed.
 static void need(bool good, const struct error *e) {
     if (!good) msg_fail(e);
 }
+
+// Visits every blob of a file (NULL: standard input), also those before one that cannot be read.
+static bool each_blob(const char *file, void (*visit)(struct blob *b, void *data), void *data, struct error *e) {
+    struct blob_stream *s = blob_stream_open(file, e);
+    for (struct blob *b; s && (b = blob_next(s, e));) visit(b, data);
+    blob_stream_close(s);
+    return !e->status;
+}
+
+static void each_file(const struct operands *files, void (*visit)(struct blob *b, void *data), void *data) {
+    struct error e = {0};
+    for (int i = 0; i < files->count; i++) need(each_blob(files->value[i], visit, data, &e), &e);
+}
+
+static struct blob *only_blob(const char *file) {
+    struct error e = {0};
+    struct blob *b = blob_open(file, &e);
+    need(b != NULL, &e);
+    return b;
+}
+
+static struct out *open_output(bool binary) {
+    struct error e = {0};
+    struct out *out = out_open(o.output, binary, &e);
+    need(out != NULL, &e);
+    return out;
+}
+
+static void close_output(struct out *out) {
+    struct error e = {0};
+    need(out_close(out, &e), &e);
+}
+
+// ---- commands that show what is there
 
 static void print_json(struct out *out, json_t *value, struct error *e) {
     char *text = record_dump(value);
@@ -131,43 +145,60 @@ static void cat_blob(struct blob *b, void *out) {
     blob_free(b);
 }
 
-static void visit_into_output(int count, char **file, bool binary, void (*visit)(struct blob *b, void *out)) {
-    struct error e = {0};
-    struct out *out = out_open(o.output, binary, &e);
-    need(out != NULL, &e);
-    each_blob(count, file, visit, out);
-    need(out_close(out, &e), &e);
+static void visit_into_output(const struct operands *files, bool binary, void (*visit)(struct blob *b, void *out)) {
+    struct out *out = open_output(binary);
+    each_file(files, visit, out);
+    close_output(out);
 }
 
-static int run_ls(int count, char **file) {
-    visit_into_output(count, file, false, list_blob);
+static int run_ls(const struct operands *files) {
+    visit_into_output(files, false, list_blob);
     return EXIT_DONE;
 }
 
-static int run_stat(int count, char **file) {
-    visit_into_output(count, file, false, stat_blob);
+static int run_stat(const struct operands *files) {
+    visit_into_output(files, false, stat_blob);
     return EXIT_DONE;
 }
 
-static int run_cat(int count, char **file) {
+static int run_cat(const struct operands *files) {
     if (o.raw && o.blob) msg_usage("cat: --raw and --blob exclude each other");
     if (o.blob && o.tensors) msg_usage("cat: --blob gives blobs whole; cut takes --tensors");
-    visit_into_output(count, file, o.raw || o.blob, cat_blob);
+    visit_into_output(files, o.raw || o.blob, cat_blob);
     return EXIT_DONE;
 }
 
-static int run_cmp(int count, char **file) {
+static void verify_blob(struct blob *b, void *out) {
     struct error e = {0};
-    (void)count;
-    struct blob *a = only_blob(1, file), *b = only_blob(1, file + 1);
+    need(look_verified(b, out, &e), &e);
+    blob_free(b);
+}
+
+// Goes on after a bad file, so that one run names them all.
+static int run_verify(const struct operands *files) {
+    enum exit_status status = EXIT_DONE;
+    struct out *out = open_output(false);
+    for (int i = 0; i < files->count; i++) {
+        struct error e = {0};
+        if (each_blob(files->value[i], verify_blob, out, &e)) continue;
+        msg_warn("%s", e.text);
+        if (e.status > status) status = e.status;
+    }
+    close_output(out);
+    return (int)status;
+}
+
+static int run_cmp(const struct operands *files) {
+    struct error e = {0};
+    struct blob *a = only_blob(files->value[0]), *b = only_blob(files->value[1]);
     bool same, known = strcmp(a->digest, b->digest) == 0;
     if (!part_check_names(a, o.tensors, &e)) {  // in one of the two is enough
         e = (struct error){0};
         need(part_check_names(b, o.tensors, &e), &e);
     }
-    struct out *out = out_open(o.output, false, &e);
-    need(out != NULL, &e);
-    need(look_differences(a, b, o.tensors, o.tolerance, &same, out, &e) && out_close(out, &e), &e);
+    struct out *out = open_output(false);
+    need(look_differences(a, b, o.tensors, o.tolerance, &same, out, &e), &e);
+    close_output(out);
     if (same && known && !json_equal(a->metadata, b->metadata))
         msg_say("the tensors are the same, the metadata differ");
     blob_free(a);
@@ -179,10 +210,10 @@ static void check_one_name(void) {
     if (o.tensors && strchr(o.tensors, ',')) msg_usage("--tensors: one name expected here, %s found", o.tensors);
 }
 
-static int run_png(int count, char **file) {
+static int run_png(const struct operands *files) {
     check_one_name();
     struct error e = {0};
-    struct blob *b = only_blob(count, file);
+    struct blob *b = only_blob(files->value[0]);
     const struct look_wall wall = {o.tensors, o.limit, (int)o.columns, (int)o.scale, o.stretch};
     int64_t outside;
     struct picture *p = look_picture(b, &wall, &outside, &e);
@@ -195,10 +226,10 @@ static int run_png(int count, char **file) {
     return EXIT_DONE;
 }
 
-static int run_npy(int count, char **file) {
+static int run_npy(const struct operands *files) {
     check_one_name();
     struct error e = {0};
-    struct blob *b = only_blob(count, file);
+    struct blob *b = only_blob(files->value[0]);
     if (!o.tensors && b->count != 1) {
         blob_refuse(b, &e, "%d tensors found; choose one with --tensors", b->count);
         msg_fail(&e);
@@ -209,7 +240,7 @@ static int run_npy(int count, char **file) {
     return EXIT_DONE;
 }
 
-// ---- programs that write a blob: what they did stands in its lineage
+// ---- commands that write a blob: what they did stands in its lineage
 
 static void write_result(struct blob *result, json_t *done, const struct blob *const *inputs, int count,
                          struct out *out) {
@@ -218,18 +249,6 @@ static void write_result(struct blob *result, json_t *done, const struct blob *c
     json_decref(done);
     need(blob_emit(result, out, &e), &e);
     blob_free(result);
-}
-
-static struct out *open_result(void) {
-    struct error e = {0};
-    struct out *out = out_open(o.output, true, &e);
-    need(out != NULL, &e);
-    return out;
-}
-
-static void close_result(struct out *out) {
-    struct error e = {0};
-    need(out_close(out, &e), &e);
 }
 
 // In one form, however the user typed it.
@@ -248,21 +267,21 @@ static json_t *cut_options(const struct blob *b, const struct part_rows *rows) {
     return j;
 }
 
-static int run_cut(int count, char **file) {
+static int run_cut(const struct operands *files) {
     struct error e = {0};
     struct part_rows rows = {0, INT64_MAX};
     if (o.rows && o.parts) msg_usage("cut: --rows and --parts exclude each other");
     if (!o.rows && !o.parts && !o.tensors) msg_usage("cut: --tensors, --rows or --parts expected");
     if (o.rows && !part_parse_rows(o.rows, &rows, &e)) msg_usage("cut: %s", e.text);
-    const struct blob *b = only_blob(count, file);
-    struct out *out = open_result();
+    const struct blob *b = only_blob(files->value[0]);
+    struct out *out = open_output(true);
     for (int64_t k = 1; k <= (o.parts ? o.parts : 1); k++) {
         struct blob *part =
             o.parts ? part_of(b, o.tensors, k, o.parts, &e) : part_cut(b, o.tensors, o.rows ? &rows : NULL, &e);
         need(part != NULL, &e);
         write_result(part, cut_options(b, &rows), &b, 1, out);
     }
-    close_result(out);
+    close_output(out);
     blob_free((struct blob *)b);
     return EXIT_DONE;
 }
@@ -278,23 +297,23 @@ static void collect(struct blob *b, void *data) {
     c->blob[c->count++] = b;
 }
 
-static int run_join(int count, char **file) {
+static int run_join(const struct operands *files) {
     struct error e = {0};
     struct collection c = {0};
-    each_blob(count, file, collect, &c);
+    each_file(files, collect, &c);
     struct blob *joined = part_join(c.blob, c.count, &e);
     need(joined != NULL, &e);
-    struct out *out = open_result();
+    struct out *out = open_output(true);
     write_result(joined, json_pack("{s:s}", "command", "join"), c.blob, c.count, out);
-    close_result(out);
+    close_output(out);
     for (int i = 0; i < c.count; i++) blob_free((struct blob *)c.blob[i]);
     free(c.blob);
     return EXIT_DONE;
 }
 
-static int run_release(int count, char **file) {
+static int run_release(const struct operands *files) {
     struct error e = {0};
-    struct blob *model = only_blob(count, file);
+    struct blob *model = only_blob(files->value[0]);
     bool mean_image;
     struct blob *b = release_of(model, &mean_image, &e);
     need(b && blob_write(b, o.output, &e), &e);
@@ -307,32 +326,11 @@ static int run_release(int count, char **file) {
     return EXIT_DONE;
 }
 
-// Goes on after a bad file, so that one run names them all.
-static int run_verify(int count, char **file) {
-    static char *standard_input[] = {"-"};
-    struct error print = {0};
-    int status = EXIT_DONE;
-    struct out *out = out_open(o.output, false, &print);
-    need(out != NULL, &print);
-    for (int i = 0; i < (count ? count : 1); i++) {
-        struct error e = {0};
-        struct blob_stream *s = blob_stream_open(count ? file[i] : standard_input[0], &e);
-        for (struct blob *b; s && (b = blob_next(s, &e)); blob_free(b))
-            need(look_verified(b, out, &print), &print);
-        blob_stream_close(s);
-        if (!e.status) continue;
-        msg_warn("%s", e.text);
-        if (e.status > (enum exit_status)status) status = e.status;
-    }
-    need(out_close(out, &print), &print);
-    return status;
-}
-
 // ---- which command, and which options it takes
 
 static const struct command {
     const char *name;
-    int (*run)(int count, char **file);
+    int (*run)(const struct operands *files);  // one at least, NULL for standard input
     int files_min, files_max;  // max -1: any number
     const char *takes;
 } commands[] = {
@@ -353,7 +351,7 @@ static const struct command *check(const struct operands *a) {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (strcmp(a->value[0], commands[i].name) == 0) c = &commands[i];
     if (!c)
-        msg_usage("one of ls, stat, cat, cmp, png, npy, cut, join, verify, release expected, '%s' found", a->value[0]);
+        msg_usage("one of %.*s expected, '%s' found", (int)strcspn(program.operands, " "), program.operands, a->value[0]);
     for (int i = 0; i < program.count; i++)
         if (options[i].given && !part_names_hold(c->takes, options[i].name))
             msg_usage("%s takes no --%s", c->name, options[i].name);
@@ -367,7 +365,9 @@ static const struct command *check(const struct operands *a) {
 int main(int argc, char **argv) {
     struct operands a = opt_parse(&program, argc, argv);
     const struct command *c = check(&a);
-    int status = c->run(a.count - 1, a.value + 1);
+    static char *standard_input[] = {NULL};
+    const struct operands files = a.count > 1 ? (struct operands){a.count - 1, a.value + 1} : (struct operands){1, standard_input};
+    int status = c->run(&files);
     msg_close();
     return status;
 }

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "../base/arena.h"
+#include "svd.h"
 
-extern void dgesdd_(const char *job, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu, double *vt,
-                    const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
+// LAPACK, column-major; libopenblas has it, no header of Debian's does.
 extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb, int *info);
 
 enum { FIT_STEPS = 10, ROUNDS = 3, TURNS = 4 };
@@ -277,21 +277,13 @@ static void certify(void *data, long job, int worker) {
 // ---- all of them
 
 static bool decompose(struct certifying *t, struct error *e) {
-    int n = (int)t->c->columns, h = (int)t->c->neurons, lwork = -1, info;
-    double *a = memory_take((size_t)n * (size_t)h * sizeof *a), *right = memory_take((size_t)n * (size_t)h * sizeof *right), size;
-    int *iwork = memory_take((size_t)(8 * n) * sizeof *iwork);
-    for (int64_t i = 0; i < (int64_t)n * h; i++) a[i] = t->b[i];  // row-major [neurons][columns] is column-major columns x neurons
-    dgesdd_("S", &n, &h, a, &n, t->s, t->u, &n, right, &n, &size, &lwork, iwork, &info);
-    lwork = (int)size;
-    double *work = memory_take((size_t)lwork * sizeof *work);
-    dgesdd_("S", &n, &h, a, &n, t->s, t->u, &n, right, &n, work, &lwork, iwork, &info);
-    memcpy(t->v, right, (size_t)n * (size_t)h * sizeof *right);  // column-major V^T [columns x neurons] is row-major V
+    int64_t n = t->c->columns, h = t->c->neurons;
+    double *a = memory_take((size_t)(n * h) * sizeof *a);
+    for (int64_t i = 0; i < n * h; i++) a[i] = t->b[i];
+    bool fine = svd(h, n, a, t->s, t->v, t->u, "the first layer", e);
     free(a);
-    free(right);
-    free(iwork);
-    free(work);
-    if (info || !(t->s[n - 1] > 0)) return error_set(e, EXIT_INPUT, "the first layer has less than %d dimensions", n);
-    return true;
+    // Fewer neurons than dimensions leave the last value at zero.
+    return fine && (t->s[n - 1] > 0 || error_set(e, EXIT_INPUT, "the first layer has less than %lld dimensions", (long long)n));
 }
 
 static bool better(const struct certificate *c, int64_t i, int64_t j) {

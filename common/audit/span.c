@@ -1,7 +1,6 @@
 // span.c: the row space of a first layer, by its singular value decomposition.
 //
-// The decomposition is LAPACK's dgesdd (Gu & Eisenstat 1995) of the weights themselves: a Gram matrix would square the
-// ratio that has to be seen.
+// The decomposition is of the weights themselves: a Gram matrix would square the ratio that has to be seen.
 #include "span.h"
 
 #include <cblas.h>
@@ -11,10 +10,7 @@
 #include <string.h>
 
 #include "../base/arena.h"
-
-// LAPACK, column-major; libopenblas has it, no header of Debian's does.
-extern void dgesdd_(const char *job, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu, double *vt,
-                    const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
+#include "svd.h"
 
 const char *span_refused(const struct model *m) {
     const struct arch_tensor *bias, *first = arch_first_linear(m->arch, &bias);
@@ -60,19 +56,10 @@ static void find_gap(struct span *s, int64_t live) {
 }
 
 static bool decompose(struct span *s, double *a, struct error *e) {
-    // Row-major [width][columns] is column-major columns x width, whose left singular vectors are ours.
-    int m = (int)s->columns, n = (int)s->width, k = (int)s->values, lwork = -1, info = 0;
-    double *right = memory_take((size_t)(s->values * s->width) * sizeof *right), size;
-    int *iwork = memory_take((size_t)(8 * s->values) * sizeof *iwork);
-    openblas_set_num_threads(1);  // the bits of a result do not depend on the processors
-    dgesdd_("S", &m, &n, a, &m, s->value, s->axis, &m, right, &k, &size, &lwork, iwork, &info);
-    lwork = (int)size;
-    double *work = memory_take((size_t)lwork * sizeof *work);
-    dgesdd_("S", &m, &n, a, &m, s->value, s->axis, &m, right, &k, work, &lwork, iwork, &info);
-    free(work);
-    free(iwork);
-    free(right);
-    return !info || error_set(e, EXIT_INPUT, "the singular values of the first layer did not converge");
+    double *left = memory_take((size_t)(s->width * s->values) * sizeof *left);
+    bool fine = svd(s->width, s->columns, a, s->value, left, s->axis, "the first layer", e);
+    free(left);
+    return fine;
 }
 
 static bool take_rows(const struct span *s, const struct arch_tensor *weight, const struct arch_tensor *bias, double *a, struct error *e) {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "audit/span.h"
+#include "audit/svd.h"
 #include "base/msg.h"
 
 enum { IMAGES = 60, SIDE = 6, SIZE = SIDE * SIDE, MEMBERS = 12, WIDTH = 50, CLASSES = 3 };
@@ -100,6 +101,30 @@ static void test_rank(void **state) {
         assert_true(s->gap < SPAN_GAP);
         span_free(s);
         model_free(m);
+    }
+}
+
+// a = left diag(value) right, tall and wide, and what is no number is refused.
+static void test_svd(void **state) {
+    (void)state;
+    enum { LONG = 9, SHORT = 5 };
+    for (int wide = 0; wide < 2; wide++) {
+        int rows = wide ? SHORT : LONG, columns = wide ? LONG : SHORT;
+        struct error e = {0};
+        float draw[LONG * SHORT];
+        double a[LONG * SHORT], value[SHORT], left[LONG * SHORT], right[LONG * SHORT];
+        rng_normal(rng_stream(4, "test/svd"), 0, 0, 0, draw, LONG * SHORT);
+        for (int i = 0; i < LONG * SHORT; i++) a[i] = draw[i];
+        assert_true(svd(rows, columns, a, value, left, right, "a", &e));
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++) {
+                double sum = 0;
+                for (int k = 0; k < SHORT; k++) sum += left[i * SHORT + k] * value[k] * right[k * columns + j];
+                assert_true(fabs(sum - draw[i * columns + j]) < 1e-13 * value[0]);
+            }
+        for (int i = 0; i < LONG * SHORT; i++) a[i] = NAN;
+        assert_false(svd(rows, columns, a, value, left, right, "a", &e));
+        assert_string_equal(e.text, "the singular values of a did not converge");
     }
 }
 
@@ -262,7 +287,7 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rank), cmocka_unit_test(test_decomposition), cmocka_unit_test(test_slice),
+        cmocka_unit_test(test_rank), cmocka_unit_test(test_svd), cmocka_unit_test(test_decomposition), cmocka_unit_test(test_slice),
         cmocka_unit_test(test_measures), cmocka_unit_test(test_refusals),
     };
     msg_verbosity(-1);

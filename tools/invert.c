@@ -13,6 +13,7 @@
 #include "../common/base/msg.h"
 #include "../common/base/opt.h"
 #include "../common/base/out.h"
+#include "../common/io/checkpoint.h"
 #include "../common/io/gate.h"
 #include "../common/io/record.h"
 
@@ -117,10 +118,8 @@ static void say_profile(const double part[PARTS], double seconds, int threads) {
 
 // Where an interrupted run is kept: --checkpoint, or beside the output.
 static const char *checkpoint_path(void) {
-    static char beside[4096];
-    if (o.checkpoint) return o.checkpoint;
-    bool there = o.output && strcmp(o.output, "-") && (size_t)snprintf(beside, sizeof beside, "%s.checkpoint", o.output) < sizeof beside;
-    return there ? beside : NULL;
+    static char beside[CHECKPOINT_ROOM];
+    return o.checkpoint ? o.checkpoint : checkpoint_beside(o.output, beside);
 }
 
 static bool print_plan(const struct plan *p, struct error *e) {
@@ -283,7 +282,6 @@ static struct generator_options generator_settings(const struct work *w) {
     real(c, "margin", g.margin);
     whole(c, "ramp", g.ramp);
     json_object_set_new(c, "seed", record_seed(o.seed));
-    g.identity = c;
     return g;
 }
 
@@ -304,15 +302,17 @@ static void save_history(struct work *w, int64_t steps) {
     record_int(w->record, "metrics.generator_parameters", w->generator->parameters);
 }
 
-static _Noreturn void end_interrupted(const struct generator *t, struct error *e) {
+static _Noreturn void end_interrupted(const struct work *w, struct error *e) {
+    const struct generator *t = w->generator;
     const char *path = checkpoint_path();
-    if (path && generator_save(t, path, e)) msg_say("interrupted after step %lld; --resume %s continues", (long long)t->step, path);
+    if (path && generator_save(t, w->config, path, e)) msg_say("interrupted after step %lld; --resume %s continues", (long long)t->step, path);
     else if (path) msg_warn("interrupted after step %lld; nothing is kept: %s", (long long)t->step, e->text);
     else msg_warn("interrupted after step %lld; nothing is kept: -o FILE or --checkpoint FILE would", (long long)t->step);
     out_interrupted();
 }
 
-static bool train_generator(struct generator *t, int64_t steps, struct error *e) {
+static bool train_generator(struct work *w, int64_t steps, struct error *e) {
+    struct generator *t = w->generator;
     struct progress progress;
     progress_open(&progress, "steps", (long)steps);
     t->progress = &progress;
@@ -320,8 +320,8 @@ static bool train_generator(struct generator *t, int64_t steps, struct error *e)
     bool fine = true;
     while (fine && t->step < steps) {
         fine = generator_train(t, o.every ? t->step + o.every : steps, e);
-        if (t->interrupted) end_interrupted(t, e);
-        if (fine && o.checkpoint) fine = generator_save(t, o.checkpoint, e);
+        if (t->interrupted) end_interrupted(w, e);
+        if (fine && o.checkpoint) fine = generator_save(t, w->config, o.checkpoint, e);
     }
     out_graceful(false);
     progress_close(&progress);
@@ -334,9 +334,9 @@ static bool run_generator(struct work *w, struct error *e) {
     struct generator *t = w->generator = generator_open(w->m, &g, w->pool, e);
     if (!t) return false;
     if (o.explain) return print_plan(generator_plan(t), e);
-    if (o.resume && !generator_resume(t, o.resume, e)) return false;
+    if (o.resume && !generator_resume(t, w->config, o.resume, e)) return false;
     double start = msg_clock(), part[PARTS];
-    if (!train_generator(t, g.steps, e)) return false;
+    if (!train_generator(w, g.steps, e)) return false;
     if (o.profile) {
         generator_profile(t, part);
         say_profile(part, msg_clock() - start, pool_threads(w->pool));

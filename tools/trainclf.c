@@ -9,6 +9,7 @@
 #include "../common/base/opt.h"
 #include "../common/base/out.h"
 #include "../common/base/stats.h"
+#include "../common/io/checkpoint.h"
 #include "../common/io/record.h"
 #include "../common/nn/settle.h"
 #include "../common/nn/train.h"
@@ -276,7 +277,7 @@ static bool prepare(struct model *m, struct train_split *split, struct dataset *
 
 static bool fill_options(struct train_options *options, double **weight, const struct model *m, const struct dataset *d,
                    const struct train_split *split, struct error *e) {
-    static char beside[4096];
+    static char beside[CHECKPOINT_ROOM];
     *options = (struct train_options){
         .seed = o.seed, .device = o.device, .epochs = o.epochs, .batch = o.batch, .lr = o.lr, .schedule = o.schedule, .smoothing = o.smoothing,
         .patience = o.patience, .keep_best = o.keep_best, .checkpoint = o.checkpoint, .checkpoint_epochs = o.checkpoint != NULL,
@@ -288,8 +289,7 @@ static bool fill_options(struct train_options *options, double **weight, const s
     options->optim.nesterov = o.nesterov;
     options->optim.l2 = o.l2;
     if (kind == OPTIM_ADAMW) options->optim.weight_decay = o.weight_decay;
-    if (!o.checkpoint && o.output && strcmp(o.output, "-") && (size_t)snprintf(beside, sizeof beside, "%s.checkpoint", o.output) < sizeof beside)
-        options->checkpoint = beside;
+    if (!o.checkpoint) options->checkpoint = checkpoint_beside(o.output, beside);
     options->class_weight = *weight = train_class_weights(o.class_weights, m, d, split, e);
     return !e->status && augment_parse(&options->augment, o.augment, d->height, d->width, o.seed, e);
 }

@@ -12,7 +12,7 @@
 #include "../base/arena.h"
 #include "../base/out.h"
 #include "../engine/grad.h"
-#include "../io/record.h"
+#include "../io/checkpoint.h"
 
 enum { LATENT = 100, MIRRORS = 16, EMBEDDING = 0, LOWER = 1, UPPER = 2, NETS = 3 };
 static const char *const net_name[NETS] = {"embedding", "lower", "upper"};
@@ -480,65 +480,45 @@ struct candidates *generator_sample(struct generator *t, int64_t each, struct er
 
 // ---- checkpoints
 
-// The arrays that a run consists of, in the order of `saved`.
-struct part {
-    const char *name;
-    float *at;
-    int64_t count;
-};
-enum { SAVED = 8 };
-static void parts_of(const struct generator_run *r, struct part out[SAVED]) {
+enum { SAVED = 9 };
+
+static void parts_of(const struct generator *t, int64_t *step, struct checkpoint_part out[SAVED]) {
+    const struct generator_run *r = t->run;
     int64_t b = r->o.batch;
-    const struct part part[SAVED] = {
-        {"assay.run.theta", r->theta, r->size},          {"assay.run.m", r->optim.m, r->size},
-        {"assay.run.v", r->optim.v, r->size},            {"assay.run.state", r->state, r->state_size},
-        {"assay.run.a", r->multiplier, b},               {"assay.run.a_m", r->multiplier_optim.m, b},
-        {"assay.run.a_v", r->multiplier_optim.v, b},     {NULL, NULL, 0}};
+    const struct checkpoint_part part[SAVED] = {
+        {"assay.run.step", I64, 0, {0}, step},
+        {"assay.run.theta", F32, 1, {r->size}, r->theta},
+        {"assay.run.m", F32, 1, {r->size}, r->optim.m},
+        {"assay.run.v", F32, 1, {r->size}, r->optim.v},
+        {"assay.run.state", F32, 1, {r->state_size}, r->state},
+        {"assay.run.a", F32, 1, {b}, r->multiplier},
+        {"assay.run.a_m", F32, 1, {b}, r->multiplier_optim.m},
+        {"assay.run.a_v", F32, 1, {b}, r->multiplier_optim.v},
+        {"assay.run.history", F64, 2, {GENERATOR_COLUMNS, r->o.steps}, t->history},
+    };
     memcpy(out, part, sizeof part);
 }
 
-bool generator_save(const struct generator *t, const char *path, struct error *e) {
-    const struct generator_run *r = t->run;
-    struct part part[SAVED];
-    struct blob *b = blob_new("checkpoint");
-    json_t *record = record_new();
-    if (r->o.identity) json_object_update(json_object_get(record, "config"), (json_t *)r->o.identity);
-    parts_of(r, part);
-    for (int i = 0; part[i].name; i++) blob_add(b, part[i].name, F32, 1, &part[i].count, part[i].at);
-    blob_add(b, "assay.run.history", F64, 2, (int64_t[]){GENERATOR_COLUMNS, r->o.steps}, t->history);
-    blob_add(b, "assay.run.step", I64, 0, NULL, &t->step);
-    blob_set_record(b, record);
-    bool fine = blob_write(b, path, e);
-    json_decref(record);
-    blob_free(b);
-    return fine;
+bool generator_save(const struct generator *t, const json_t *identity, const char *path, struct error *e) {
+    struct checkpoint_part part[SAVED];
+    int64_t step = t->step;
+    parts_of(t, &step, part);
+    struct checkpoint c = checkpoint_begin(identity, part, SAVED);
+    return checkpoint_end(&c, path, e);
 }
 
-static const void *take_tensor(const struct blob *b, const char *name, enum dtype d, int rank, const int64_t *dim, struct error *e) {
-    const struct tensor *found = blob_need(b, name, e);
-    if (!found) return NULL;
-    if (!tensor_expect(found, d, rank, dim, e)) return error_prefix(e, "%s", b->source), NULL;
-    return found->data;
-}
-
-bool generator_resume(struct generator *t, const char *path, struct error *e) {
+bool generator_resume(struct generator *t, const json_t *identity, const char *path, struct error *e) {
     struct generator_run *r = t->run;
-    struct blob *b = blob_open(path, e);
+    struct checkpoint_part part[SAVED];
+    int64_t step;
+    struct blob *b = checkpoint_open(path, identity, e);
     if (!b) return false;
-    struct part part[SAVED];
-    parts_of(r, part);
-    bool fine = blob_expect_kind(b, "checkpoint", e) && (!r->o.identity || record_continues(b->record, r->o.identity, b->source, e));
-    const int64_t *step = fine ? take_tensor(b, "assay.run.step", I64, 0, NULL, e) : NULL;
-    const double *history = fine ? take_tensor(b, "assay.run.history", F64, 2, (int64_t[]){GENERATOR_COLUMNS, r->o.steps}, e) : NULL;
-    fine = step && history;
-    if (fine && (*step < 0 || *step > r->o.steps))
-        fine = blob_refuse(b, e, "assay.run.step: step %lld of %lld", (long long)*step, (long long)r->o.steps);
-    for (int i = 0; fine && part[i].name; i++) fine = take_tensor(b, part[i].name, F32, 1, &part[i].count, e) != NULL;
-    if (fine) {
-        for (int i = 0; part[i].name; i++) memcpy(part[i].at, blob_find(b, part[i].name)->data, (size_t)part[i].count * sizeof(float));
-        memcpy(t->history, history, (size_t)(GENERATOR_COLUMNS * r->o.steps) * sizeof *history);
-        t->step = r->optim.step = r->multiplier_optim.step = *step;
-    }
+    parts_of(t, &step, part);
+    bool fine = checkpoint_take(b, part, 1, e);
+    if (fine && (step < 0 || step > r->o.steps))
+        fine = blob_refuse(b, e, "assay.run.step: step %lld of %lld", (long long)step, (long long)r->o.steps);
+    fine = fine && checkpoint_take(b, part, SAVED, e);
+    if (fine) t->step = r->optim.step = r->multiplier_optim.step = step;
     blob_free(b);
     return fine;
 }

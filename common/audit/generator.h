@@ -31,7 +31,6 @@ struct generator_options {
     double margin;
     int64_t ramp;               // steps until eta1 has its whole weight, from 0 up in a line
     const char *line[3];        // other networks for embedding [K, 1, 1], first half and second half; NULL: the ones above
-    const json_t *identity;     // what must be equal for a run to be resumed (config of the checkpoint)
 };
 // 1000 steps of 64 images, width 64, lr 3e-3 and .01, noise .6, sharpness 100, ramp 500, preset "all".
 struct generator_options generator_defaults(void);
@@ -61,9 +60,9 @@ void generator_profile(struct generator *r, double seconds[PARTS]);  // as exec_
 // Images of the generator in evaluation mode, `each` a class, ranked by the model's probability of the class.
 struct candidates *generator_sample(struct generator *r, int64_t each, struct error *e);
 
-// Writes what a later run needs to continue; takes it back bit for bit, refusing a checkpoint of other settings (EXIT_INPUT,
-// naming the first difference).
-bool generator_save(const struct generator *r, const char *path, struct error *e);
-bool generator_resume(struct generator *r, const char *path, struct error *e);
+// A checkpoint of a run with the given identity (its config; NULL: none): continues bit for bit. generator_resume refuses one of
+// another run.
+bool generator_save(const struct generator *r, const json_t *identity, const char *path, struct error *e);
+bool generator_resume(struct generator *r, const json_t *identity, const char *path, struct error *e);
 
 #endif

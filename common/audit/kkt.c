@@ -8,7 +8,7 @@
 #include "../base/arena.h"
 #include "../base/out.h"
 #include "../engine/grad.h"
-#include "../io/record.h"
+#include "../io/checkpoint.h"
 
 static const double POLISH_RATE = .04;  // of the learning rates
 
@@ -328,70 +328,47 @@ bool kkt_run(struct kkt *k, bool *interrupted, struct error *e) {
 
 // ---- checkpoints
 
-struct part {
-    const char *name;
-    float *at;
-    int64_t count;
-};
-enum { PARTS_SAVED = 8 };
+enum { PLACE = 2, SAVED = 12 };
 
-static void parts_of(const struct kkt *k, struct part out[PARTS_SAVED]) {
-    const struct kkt_engine *w = k->engine;
-    int64_t n = k->o.candidates, x = n * k->columns, l = n * k->classes;
-    const struct part part[PARTS_SAVED] = {
-        {"assay.run.x", k->x, k->o.restarts * x}, {"assay.run.l", k->l, k->o.restarts * l}, {"assay.run.best_x", w->best_x, x},
-        {"assay.run.best_l", w->best_l, l},       {"assay.run.m_x", w->m_x, x},             {"assay.run.v_x", w->v_x, n},
-        {"assay.run.m_l", w->m_l, l},             {"assay.run.v_l", w->v_l, l}};
+static void parts_of(const struct kkt *k, int64_t place[PLACE], struct checkpoint_part out[SAVED]) {
+    struct kkt_engine *w = k->engine;
+    int64_t n = k->o.candidates, x = n * k->columns, l = n * k->classes, restarts = k->o.restarts;
+    const struct checkpoint_part part[SAVED] = {
+        {"assay.run.place", I64, 1, {PLACE}, place},
+        {"assay.run.x", F32, 1, {restarts * x}, k->x},
+        {"assay.run.l", F32, 1, {restarts * l}, k->l},
+        {"assay.run.best_x", F32, 1, {x}, w->best_x},
+        {"assay.run.best_l", F32, 1, {l}, w->best_l},
+        {"assay.run.m_x", F32, 1, {x}, w->m_x},
+        {"assay.run.v_x", F32, 1, {n}, w->v_x},
+        {"assay.run.m_l", F32, 1, {l}, w->m_l},
+        {"assay.run.v_l", F32, 1, {l}, w->v_l},
+        {"assay.run.history", F64, 2, {restarts, k->o.steps}, k->history},
+        {"assay.run.residual", F64, 1, {restarts}, k->residual},
+        {"assay.run.best", F64, 0, {0}, &w->best},
+    };
     memcpy(out, part, sizeof part);
 }
 
 bool kkt_save(const struct kkt *k, const json_t *identity, const char *path, struct error *e) {
-    struct part part[PARTS_SAVED];
-    struct blob *b = blob_new("checkpoint");
-    json_t *record = record_new();
-    int64_t place[2] = {k->restart, k->step}, two = 2;
-    json_object_update(json_object_get(record, "config"), (json_t *)identity);
-    parts_of(k, part);
-    for (int i = 0; i < PARTS_SAVED; i++) blob_add(b, part[i].name, F32, 1, &part[i].count, part[i].at);
-    blob_add(b, "assay.run.history", F64, 2, (int64_t[]){k->o.restarts, k->o.steps}, k->history);
-    blob_add(b, "assay.run.residual", F64, 1, &k->o.restarts, k->residual);
-    blob_add(b, "assay.run.best", F64, 0, NULL, &k->engine->best);
-    blob_add(b, "assay.run.place", I64, 1, &two, place);
-    blob_set_record(b, record);
-    bool fine = blob_write(b, path, e);
-    json_decref(record);
-    blob_free(b);
-    return fine;
-}
-
-static const void *take_tensor(const struct blob *b, const char *name, enum dtype d, int rank, const int64_t *dim, struct error *e) {
-    const struct tensor *found = e->status ? NULL : blob_need(b, name, e);
-    if (!found) return NULL;
-    if (!tensor_expect(found, d, rank, dim, e)) return error_prefix(e, "%s", b->source), NULL;
-    return found->data;
+    struct checkpoint_part part[SAVED];
+    int64_t place[PLACE] = {k->restart, k->step};
+    parts_of(k, place, part);
+    struct checkpoint c = checkpoint_begin(identity, part, SAVED);
+    return checkpoint_end(&c, path, e);
 }
 
 bool kkt_resume(struct kkt *k, const json_t *identity, const char *path, struct error *e) {
-    struct blob *b = blob_open(path, e);
+    struct checkpoint_part part[SAVED];
+    int64_t place[PLACE];
+    struct blob *b = checkpoint_open(path, identity, e);
     if (!b) return false;
-    struct part part[PARTS_SAVED];
-    const void *data[PARTS_SAVED];
-    int64_t two = 2;
-    parts_of(k, part);
-    bool fine = blob_expect_kind(b, "checkpoint", e) && record_continues(b->record, identity, b->source, e);
-    for (int i = 0; fine && i < PARTS_SAVED; i++) fine = (data[i] = take_tensor(b, part[i].name, F32, 1, &part[i].count, e)) != NULL;
-    const double *history = fine ? take_tensor(b, "assay.run.history", F64, 2, (int64_t[]){k->o.restarts, k->o.steps}, e) : NULL;
-    const double *residual = history ? take_tensor(b, "assay.run.residual", F64, 1, &k->o.restarts, e) : NULL;
-    const double *best = residual ? take_tensor(b, "assay.run.best", F64, 0, NULL, e) : NULL;
-    const int64_t *place = best ? take_tensor(b, "assay.run.place", I64, 1, &two, e) : NULL;
-    fine = place != NULL;
+    parts_of(k, place, part);
+    bool fine = checkpoint_take(b, part, 1, e);
     if (fine && (place[0] < 0 || place[0] > k->o.restarts || place[1] < 0 || place[1] >= k->o.steps))
         fine = blob_refuse(b, e, "assay.run.place: restart %lld, step %lld", (long long)place[0], (long long)place[1]);
+    fine = fine && checkpoint_take(b, part, SAVED, e);
     if (fine) {
-        for (int i = 0; i < PARTS_SAVED; i++) memcpy(part[i].at, data[i], (size_t)part[i].count * sizeof(float));
-        memcpy(k->history, history, (size_t)(k->o.restarts * k->o.steps) * sizeof *history);
-        memcpy(k->residual, residual, (size_t)k->o.restarts * sizeof *residual);
-        k->engine->best = *best;
         k->restart = place[0];
         k->step = place[1];
     }

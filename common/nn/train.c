@@ -16,7 +16,7 @@
 #include "../base/opt.h"
 #include "../base/out.h"
 #include "../engine/grad.h"
-#include "../io/record.h"
+#include "../io/checkpoint.h"
 #include "loss.h"
 
 const char *const train_column_name[TRAIN_COLUMNS] = {
@@ -564,63 +564,50 @@ struct saved {
     int64_t counter[COUNTERS];
     double number[2];  // sum of losses, best score
 };
+enum { SAVED = 7, COUNTS = 2 };  // COUNTS: of the parts, what tells how many there are
+
+// How many they are depends on the optimiser and on whether there was a best epoch.
+static int parts_of(const struct training *t, struct saved *s, struct checkpoint_part out[SAVED]) {
+    const struct train_run *r = t->run;
+    int64_t size = t->model->arch->size, state = t->model->arch->state_size;
+    int n = 0;
+    out[n++] = (struct checkpoint_part){"assay.run.counters", I64, 1, {COUNTERS}, s->counter};
+    out[n++] = (struct checkpoint_part){"assay.run.numbers", F64, 1, {2}, s->number};
+    out[n++] = (struct checkpoint_part){"assay.run.history", F64, 2, {TRAIN_COLUMNS, t->options->epochs}, t->history};
+    if (r->optim.m) out[n++] = (struct checkpoint_part){"assay.run.m", F32, 1, {size}, r->optim.m};
+    if (r->optim.v) out[n++] = (struct checkpoint_part){"assay.run.v", F32, 1, {size}, r->optim.v};
+    if (!s->counter[BEST_EPOCH]) return n;
+    out[n++] = (struct checkpoint_part){"assay.run.best_theta", F32, 1, {size}, r->best_theta};
+    out[n++] = (struct checkpoint_part){"assay.run.best_state", F32, 1, {state}, r->best_state};
+    return n;
+}
 
 bool train_save(struct training *t, struct error *e) {
     if (!t->options->checkpoint) return true;
     struct train_run *r = t->run;
-    const struct arch *a = t->model->arch;
-    int64_t size = a->size, state = a->state_size, dim[2] = {TRAIN_COLUMNS, t->options->epochs};
+    struct checkpoint_part part[SAVED];
     struct saved s = {{[STEP] = t->step, [EPOCH] = t->epoch, [EPOCH_STEP] = r->epoch_step, [HANDED_OUT] = r->handed_out,
                        [SEEN] = r->seen, [RIGHT] = r->right, [BEST_EPOCH] = t->best_epoch, [BAD_EPOCHS] = r->bad_epochs,
                        [STOPPED] = r->stopped}, {r->loss_sum, t->best_score}};
-    struct blob *b = blob_new("checkpoint");
-    json_t *record = record_new();
-    json_object_update(json_object_get(record, "config"), (json_t *)t->options->identity);
-    model_save(t->model, b, record);
-    blob_add(b, "assay.run.counters", I64, 1, (int64_t[]){COUNTERS}, s.counter);
-    blob_add(b, "assay.run.numbers", F64, 1, (int64_t[]){2}, s.number);
-    blob_add(b, "assay.run.history", F64, 2, dim, t->history);
-    if (r->optim.m) blob_add(b, "assay.run.m", F32, 1, &size, r->optim.m);
-    if (r->optim.v) blob_add(b, "assay.run.v", F32, 1, &size, r->optim.v);
-    if (t->best_epoch) {
-        blob_add(b, "assay.run.best_theta", F32, 1, &size, r->best_theta);
-        blob_add(b, "assay.run.best_state", F32, 1, &state, r->best_state);
-    }
-    blob_set_record(b, record);
-    bool fine = blob_write(b, t->options->checkpoint, e);
-    json_decref(record);
-    blob_free(b);
-    return fine;
-}
-
-static bool take_tensor(const struct blob *b, const char *name, enum dtype d, int rank, const int64_t *dim, void *to, struct error *e) {
-    const struct tensor *found = blob_need(b, name, e);
-    if (!found || !tensor_expect(found, d, rank, dim, e)) return false;
-    memcpy(to, found->data, tensor_bytes(found));
-    return true;
+    struct checkpoint c = checkpoint_begin(t->options->identity, part, parts_of(t, &s, part));
+    model_save(t->model, c.blob, c.record);
+    return checkpoint_end(&c, t->options->checkpoint, e);
 }
 
 bool train_resume(struct training *t, const char *path, struct error *e) {
     struct train_run *r = t->run;
-    const struct arch *a = t->model->arch;
-    struct blob *b = blob_open(path, e);
+    struct checkpoint_part part[SAVED];
+    struct saved s = {0};
+    struct blob *b = checkpoint_open(path, t->options->identity, e);
     if (!b) return false;
-    struct saved s;
-    int64_t size = a->size, state = a->state_size, dim[2] = {TRAIN_COLUMNS, t->options->epochs};
-    bool fine = blob_expect_kind(b, "checkpoint", e) && record_continues(b->record, t->options->identity, b->source, e) && model_load(t->model, b, e) &&
-                take_tensor(b, "assay.run.counters", I64, 1, (int64_t[]){COUNTERS}, s.counter, e) &&
-                take_tensor(b, "assay.run.numbers", F64, 1, (int64_t[]){2}, s.number, e) &&
-                take_tensor(b, "assay.run.history", F64, 2, dim, t->history, e) &&
-                (!r->optim.m || take_tensor(b, "assay.run.m", F32, 1, &size, r->optim.m, e)) &&
-                (!r->optim.v || take_tensor(b, "assay.run.v", F32, 1, &size, r->optim.v, e));
+    parts_of(t, &s, part);
+    bool fine = checkpoint_take(b, part, COUNTS, e);
     const int64_t *c = s.counter;
-    if (fine && c[BEST_EPOCH])
-        fine = take_tensor(b, "assay.run.best_theta", F32, 1, &size, r->best_theta, e) &&
-               take_tensor(b, "assay.run.best_state", F32, 1, &state, r->best_state, e);
     if (fine && (c[EPOCH] < 0 || c[EPOCH] > t->options->epochs || c[STEP] < 0 || c[EPOCH_STEP] < 0 || c[EPOCH_STEP] > t->steps_per_epoch ||
                  c[HANDED_OUT] < 0 || c[HANDED_OUT] > t->split.trains))
         fine = error_set(e, EXIT_INPUT, "%s: assay.run.counters: step %lld of epoch %lld does not exist in this run", path,
                          (long long)c[EPOCH_STEP], (long long)c[EPOCH]);
+    fine = fine && checkpoint_take(b, part, parts_of(t, &s, part), e) && model_load(t->model, b, e);
     if (fine) {
         t->step = r->optim.step = c[STEP];
         t->epoch = c[EPOCH];

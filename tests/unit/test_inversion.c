@@ -352,7 +352,6 @@ static void test_bytes_do_not_depend_on_threads_or_cuts(void **state) {
     struct pool *pool[2] = {pool_new(1), pool_new(3)};
     struct generator_options o = tiny_options("cpu", 20);
     json_t *identity = json_pack("{s:i}", "seed", 4), *other = json_pack("{s:i}", "seed", 5);
-    o.identity = identity;
     char path[] = "/tmp/assay-test-generator-XXXXXX";
     int file = mkstemp(path);
     assert_true(file >= 0);
@@ -366,25 +365,24 @@ static void test_bytes_do_not_depend_on_threads_or_cuts(void **state) {
     assert_memory_equal(&got[0], &got[1], sizeof got[0]);
     // Cut after five steps, and continued by another process' worth of objects.
     struct generator *t = open_generator(m, &o, pool[0]);
-    if (!generator_train(t, 5, &e) || !generator_save(t, path, &e)) fail_msg("%s", e.text);
+    if (!generator_train(t, 5, &e) || !generator_save(t, identity, path, &e)) fail_msg("%s", e.text);
     assert_int_equal(t->step, 5);
     generator_free(t);
     t = open_generator(m, &o, pool[1]);
-    if (!generator_resume(t, path, &e)) fail_msg("%s", e.text);
+    if (!generator_resume(t, identity, path, &e)) fail_msg("%s", e.text);
     assert_int_equal(t->step, 5);
     finish(t, &o, &got[2]);
-    assert_true(generator_save(t, path, &e));
+    assert_true(generator_save(t, identity, path, &e));
     generator_free(t);
     assert_memory_equal(&got[0], &got[2], sizeof got[0]);
     // The end of a run samples the same again; another run is refused.
     t = open_generator(m, &o, pool[1]);
-    if (!generator_resume(t, path, &e)) fail_msg("%s", e.text);
+    if (!generator_resume(t, identity, path, &e)) fail_msg("%s", e.text);
     finish(t, &o, &got[3]);
     generator_free(t);
     assert_memory_equal(&got[0], &got[3], sizeof got[0]);
-    o.identity = other;
     t = open_generator(m, &o, pool[1]);
-    assert_false(generator_resume(t, path, &e));
+    assert_false(generator_resume(t, other, path, &e));
     assert_int_equal(e.status, EXIT_INPUT);
     assert_non_null(strstr(e.text, "checkpoint of another run: seed is 4 there and 5 here"));
     generator_free(t);

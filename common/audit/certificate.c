@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "../base/arena.h"
+#include "../base/out.h"
 #include "svd.h"
 
 // LAPACK, column-major; libopenblas has it, no header of Debian's does.
@@ -20,7 +21,8 @@ static const double CLEAR = .12;      // pre-activations beyond so many of their
 static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equation
 static const double ON_KINK = .05, SETTLED = .02;  // slopes inside (0, 1), and those that are 0 or 1
 static const double NONE = .005;      // of their root mean square: pre-activations too small to have a sign
-static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, KINK = .025, SAME = .98;
+static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, KINK = .025;
+static const double SAME = .98, CLOSE = .1;  // cosine of two rows, relative distance of two images of one member
 enum { KINKS = 5 };
 
 struct work {  // of one worker
@@ -244,6 +246,7 @@ static void certify(void *data, long job, int worker) {
     struct certifying *t = data;
     struct certificate *c = t->c;
     struct work *w = &t->work[worker];
+    if (out_stopping()) return;
     int64_t n = c->columns, h = c->neurons;
     double *x = c->solved + job * n, *next = memory_take((size_t)(2 * n + 3 * h + c->classes) * sizeof *next), *a = next + n, *kept = a + h;
     bool pinned = false;
@@ -290,9 +293,22 @@ static bool better(const struct certificate *c, int64_t i, int64_t j) {
     return c->signs[i] > c->signs[j] || (c->signs[i] == c->signs[j] && c->kink[i] < c->kink[j]);
 }
 
-// Rows within SAME of a better one are the same member's.
-static void group(struct certificate *c) {
+// The distance of two images that are certain, over the geometric mean of their distances from the slice's origin.
+static bool same_image(const struct certificate *c, int64_t i, int64_t j) {
+    if (!c->certified[i] || !c->certified[j]) return false;
+    const double *x = c->solved + i * c->columns, *y = c->solved + j * c->columns;
+    double xx = 0, yy = 0, apart = 0;
+    for (int64_t k = 0; k < c->columns - (c->in->last > 0); k++) {
+        xx += x[k] * x[k];
+        yy += y[k] * y[k];
+        apart += (x[k] - y[k]) * (x[k] - y[k]);
+    }
+    return apart < CLOSE * CLOSE * sqrt(xx * yy);
+}
+
+void certificate_group(struct certificate *c) {
     for (int64_t i = 0; i < c->count; i++) c->same[i] = -1;
+    c->distinct = 0;
     for (;;) {
         int64_t best = -1;
         for (int64_t i = 0; i < c->count; i++)
@@ -302,7 +318,7 @@ static void group(struct certificate *c) {
         for (int64_t i = 0; i < c->count; i++) {
             if (!c->found[i] || c->same[i] >= 0) continue;
             double along = cblas_ddot((int)c->neurons, c->row + i * c->neurons, 1, c->row + best * c->neurons, 1);
-            if (i == best || along > SAME) c->same[i] = best;
+            if (i == best || along > SAME || same_image(c, i, best)) c->same[i] = best;
         }
     }
 }
@@ -350,7 +366,7 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
     free(t.s);
     free(t.v);
     if (fine) {
-        group(c);
+        certificate_group(c);
         return c;
     }
     certificate_free(c);

@@ -43,13 +43,18 @@ struct certificate {
                                // those under .005 of the root mean square have none; 0 for under 2 (columns + classes) neurons
     unsigned char *certified;  // found, at least .999 of the signs right, and solved by its kinks or `kink` < .025: `solved` is that image
     double *solved;            // [count][columns]: the image that the kinks pin down where its signs are better, else the candidate
-    int64_t *same;             // of those found: the one with the same row and the most signs right; itself for that one; -1
-    int64_t distinct;          // rows that are not the same
+    // Of those found: the one with the most signs right that is the same member's; itself for that one; -1. The same are rows at a
+    // cosine over .98, and certified ones whose images are within a tenth of each other: one image can suit two fits.
+    int64_t *same;
+    int64_t distinct;          // that are not the same
 };
 
 // Why a network has no such certificate, a sentence without full stop; NULL where it has one: flatten, linear, relu, linear.
 const char *certificate_refused(const struct model *m);
-// candidates [count][columns] as kkt's.
+// candidates [count][columns] as kkt's. Those that out_stopping() leaves undone are not found.
 struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool, struct error *e);
 void certificate_free(struct certificate *c);
+// Fills `same` and `distinct` out of the rest; done by certificate_open.
+void certificate_group(struct certificate *c);
+
 #endif

@@ -242,6 +242,38 @@ static void copies_are_one(void **state) {
     uproot(&p);
 }
 
+// Two rows that are not alike, of candidates that are certain of one image, are one member's, and one candidate stands for both;
+// what is not certain of its image is not so judged.
+static void one_image_is_one_member(void **state) {
+    (void)state;
+    struct plant p = plant();
+    float c[3][N];
+    int at[2], certain = 0;
+    struct certificate *all = certify(&p, p.c[0], N, 1);
+    for (int i = 0; i < N && certain < 2; i++)
+        if (all->certified[i]) at[certain++] = i;
+    assert_int_equal(certain, 2);
+    certificate_free(all);
+    for (int i = 0; i < 3; i++) memcpy(c[i], p.c[at[i / 2]], sizeof c[i]);
+    struct certificate *t = certify(&p, c[0], 3, 1);
+    assert_int_equal(t->distinct, 2);
+    for (int j = 0; j < NEURONS; j++) t->row[NEURONS + j] = t->row[2 * NEURONS + (j + 1) % NEURONS];  // another row, the same image
+    certificate_group(t);
+    assert_int_equal(t->distinct, 2);
+    assert_int_equal(t->same[0], t->same[1]);
+    assert_int_equal(t->same[2], 2);
+    t->certified[1] = 0;
+    certificate_group(t);
+    assert_int_equal(t->distinct, 3);
+    t->certified[1] = 1;
+    t->solved[N] *= 1.5;  // another image too
+    for (int k = 1; k < N - 1; k++) t->solved[N + k] *= .5;
+    certificate_group(t);
+    assert_int_equal(t->distinct, 3);
+    certificate_free(t);
+    uproot(&p);
+}
+
 static void which_networks(void **state) {
     (void)state;
     static const struct {
@@ -268,7 +300,7 @@ static void which_networks(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plant_is_stationary), cmocka_unit_test(images_are_certified), cmocka_unit_test(others_are_not),
-        cmocka_unit_test(copies_are_one),      cmocka_unit_test(which_networks),
+        cmocka_unit_test(copies_are_one),      cmocka_unit_test(one_image_is_one_member), cmocka_unit_test(which_networks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

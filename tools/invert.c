@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../common/audit/direct.h"
 #include "../common/audit/generator.h"
+#include "../common/audit/knowledge.h"
 #include "../common/audit/miface.h"
 #include "../common/audit/weight_rows.h"
 #include "../common/base/msg.h"
@@ -18,30 +18,42 @@
 #include "../common/io/record.h"
 
 static struct {
-    const char *output, *method, *device, *fail_if, *preset, *checkpoint, *resume, *span;
+    const char *output, *method, *also, *device, *fail_if, *preset, *checkpoint, *resume, *span;
     double weight[INVERSION_TERMS], lr, multiplier_lr, spread, box, noise, smoothing, sharpness, margin, step, enough;
     int64_t count, images, candidates, restarts, steps, batch, width, ramp, patience, smooth_every, every, threads;
     struct reals sharpen;
     uint64_t seed;
-    bool json, profile, explain;
-} o = {.method = "kkt", .preset = "all", .span = "auto", .restarts = 3, .spread = NAN, .box = 1e-3, .sharpen = {2, {10, 300}}, .weight = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}, .lr = NAN,
-       .multiplier_lr = NAN, .noise = .6, .sharpness = 100, .margin = NAN, .batch = 64, .width = 64, .step = .5, .enough = .99999, .patience = 100,
-       .smooth_every = 10, .ramp = -1, .device = "cpu"};
+    bool json, profile, explain, know;
+} o = {
+    .method = "kkt", .preset = "all", .span = "auto", .restarts = 3, .spread = NAN, .box = 1e-3, .sharpen = {2, {10, 300}},
+    .weight = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}, .lr = NAN, .multiplier_lr = NAN, .noise = .6, .sharpness = 100,
+    .margin = NAN, .batch = 64, .width = 64, .step = .5, .enough = .99999, .patience = 100, .smooth_every = 10, .ramp = -1,
+    .device = "cpu",
+};
 
 #define WEIGHT(name, term, help) {name, 0, OPT_REAL, &o.weight[term], "R", help, NULL, 0, 1e6, false}
 static struct opt opts[] = {
     {"output", 'o', OPT_FILE, &o.output, "CANDIDATES", "where the images go; standard output without it", NULL, 0, 0, false},
     {"method", 'm', OPT_CHOICE, &o.method, "NAME", "how they are found", "kkt|generator|miface|rows", 0, 0, false},
     {"count", 'n', OPT_INT, &o.count, "N", "images written, best first; 0: all of kkt, 100 of the others", NULL, 0, 1e6, false},
-    {"steps", 0, OPT_INT, &o.steps, "N", "steps; 0: the method's own, kkt 3500 a restart, generator 1000, miface 500", NULL, 0, 1e7, false},
-    {"images", 0, OPT_INT, &o.images, "N", "training images, where the attacker knows; 0: kkt reads it off the first layer", NULL, 0, 1e6, false},
-    {"span", 0, OPT_CHOICE, &o.span, "WORD", "kkt: seek images in the first layer's span where it has one, or among pixels", "auto|off", 0, 0, false},
-    {"candidates", 0, OPT_INT, &o.candidates, "N", "images sought in a restart of kkt; 0: four for each training image", NULL, 0, 1e6, false},
+    {"steps", 0, OPT_INT, &o.steps, "N",
+     "steps; 0: the method's own, kkt 3500 a restart, generator 1000, miface 500", NULL, 0, 1e7, false},
+    {"also", 0, OPT_FILE, &o.also, "FILE",
+     "kkt: start also at these images, which invert made of MODEL, as by generator", NULL, 0, 0, false},
+    {"images", 0, OPT_INT, &o.images, "N",
+     "training images, where the attacker knows; 0: kkt reads it off the first layer", NULL, 0, 1e6, false},
+    {"span", 0, OPT_CHOICE, &o.span, "WORD",
+     "kkt: seek images in the first layer's span where it has one, or among pixels", "auto|off", 0, 0, false},
+    {"candidates", 0, OPT_INT, &o.candidates, "N",
+     "images sought in a restart of kkt; 0: four for each training image", NULL, 0, 1e6, false},
     {"restarts", 0, OPT_INT, &o.restarts, "N", "starts of kkt, whose candidates are ranked together", NULL, 1, 1000, false},
-    {"spread", 0, OPT_REAL, &o.spread, "R", "kkt: deviation of candidates from the mean at the start; .1 in the span, .01 of pixels", NULL, 0, 1e3, false},
+    {"spread", 0, OPT_REAL, &o.spread, "R",
+     "kkt: deviation of candidates from the mean at the start; .1 in the span, .01 of pixels", NULL, 0, 1e3, false},
     {"box", 0, OPT_REAL, &o.box, "R", "kkt: weight of the squared distance outside [0, 1]", NULL, 0, 1e6, false},
-    {"sharpen", 0, OPT_REALS, &o.sharpen, "LIST", "kkt: sharpness of a ReLU's derivative at the first step and before polishing", NULL, 1e-6, 1e6, false},
-    {"preset", 0, OPT_CHOICE, &o.preset, "NAME", "weights of generator's losses", "all|stationary-only|no-stationary", 0, 0, false},
+    {"sharpen", 0, OPT_REALS, &o.sharpen, "LIST",
+     "kkt: sharpness of a ReLU's derivative at the first step and before polishing", NULL, 1e-6, 1e6, false},
+    {"preset", 0, OPT_CHOICE, &o.preset, "NAME", "weights of generator's losses",
+     "all|stationary-only|no-stationary", 0, 0, false},
     WEIGHT("alpha", INVERSION_ALPHA, "weight of the divergence from the target; the preset's without it, as for all of these"),
     WEIGHT("alpha-prime", INVERSION_ALPHA_PRIME, "weight of the same on a perturbed image"),
     WEIGHT("beta", INVERSION_BETA, "weight of the cross-entropy"),
@@ -55,25 +67,31 @@ static struct opt opts[] = {
     {"batch", 'b', OPT_INT, &o.batch, "N", "images a step of generator", NULL, 2, 65536, false},
     {"width", 0, OPT_INT, &o.width, "N", "channels of generator's first layer; the others are multiples", NULL, 1, 512, false},
     {"lr", 0, OPT_REAL, &o.lr, "R", "learning rate; kkt .5 in the span and .01 of pixels, generator .003", NULL, 1e-9, 10, false},
-    {"multiplier-lr", 0, OPT_REAL, &o.multiplier_lr, "R", "learning rate of the multipliers; kkt .1 of their scale, generator .01", NULL, 1e-9, 10, false},
+    {"multiplier-lr", 0, OPT_REAL, &o.multiplier_lr, "R",
+     "learning rate of the multipliers; kkt .1 of their scale, generator .01", NULL, 1e-9, 10, false},
     {"noise", 0, OPT_REAL, &o.noise, "R", "how far a pixel of the perturbed image moves", NULL, 0, 10, false},
     {"smoothing", 0, OPT_REAL, &o.smoothing, "R", "share of the target spread over all classes", NULL, 0, .999, false},
-    {"sharpness", 0, OPT_REAL, &o.sharpness, "R", "generator: a ReLU's derivative is sigmoid(R x); 0: a step", NULL, 0, 1e6, false},
-    {"margin", 0, OPT_REAL, &o.margin, "R", "assumed of the images, for the scale of the multipliers; kkt 6, generator 0: no scale", NULL, 0, 1e6, false},
+    {"sharpness", 0, OPT_REAL, &o.sharpness, "R",
+     "generator: a ReLU's derivative is sigmoid(R x); 0: a step", NULL, 0, 1e6, false},
+    {"margin", 0, OPT_REAL, &o.margin, "R",
+     "assumed of the images, for the scale of the multipliers; kkt 6, generator 0: no scale", NULL, 0, 1e6, false},
     {"ramp", 0, OPT_INT, &o.ramp, "N", "steps until eta1 has its whole weight; -1: half of all", NULL, -1, 1e7, false},
     {"step", 0, OPT_REAL, &o.step, "R", "length of a step of miface", NULL, 1e-9, 1e6, false},
     {"patience", 0, OPT_INT, &o.patience, "N", "miface: steps without a surer image before it is left", NULL, 1, 1e7, false},
     {"enough", 0, OPT_REAL, &o.enough, "R", "miface: a probability that is sure enough", NULL, 0, 2, false},
     {"smooth-every", 0, OPT_INT, &o.smooth_every, "N", "miface: steps between two smoothings; 0: none", NULL, 0, 1e7, false},
-    {"checkpoint", 0, OPT_FILE, &o.checkpoint, "FILE", "kkt, generator: save here (CANDIDATES.checkpoint when interrupted)", NULL, 0, 0, false},
+    {"checkpoint", 0, OPT_FILE, &o.checkpoint, "FILE",
+     "kkt, generator: save here (CANDIDATES.checkpoint when interrupted)", NULL, 0, 0, false},
     {"every", 0, OPT_INT, &o.every, "N", "steps of generator between two saves; 0: at the end of the steps", NULL, 0, 1e7, false},
     {"resume", 0, OPT_FILE, &o.resume, "FILE", "continue a checkpoint, bit for bit", NULL, 0, 0, false},
-    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the record, such as confidence.mean>.9", NULL, 0, 0, false},
+    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR",
+     "exit with 1 where this holds of the record, such as confidence.mean>.9", NULL, 0, 0, false},
     {"seed", 's', OPT_SEED, &o.seed, "N", "seed of every random draw", NULL, 0, 0, false},
     {"threads", 'j', OPT_INT, &o.threads, "N", "worker threads; 0: as many as processors", NULL, 0, 1024, false},
     {"device", 0, OPT_TEXT, &o.device, "NAME", "ref, cpu or cuda", NULL, 0, 0, false},
     {"json", 0, OPT_FLAG, &o.json, NULL, "print the record; write images only where -o says", NULL, 0, 0, false},
     {"profile", 0, OPT_FLAG, &o.profile, NULL, "say where the time went", NULL, 0, 0, false},
+    {"know", 0, OPT_FLAG, &o.know, NULL, "print what the attack would use, an item a line, and end", NULL, 0, 0, false},
     {"explain", 0, OPT_FLAG, &o.explain, NULL, "print the plan of a step of kkt or generator and end", NULL, 0, 0, false},
 };
 
@@ -86,6 +104,8 @@ static struct program program = {
                 "invert few-mlp.st -m rows -n 20 -o rows.st\n"
                 "invert few-mlp.st -m miface -n 20 --steps 50 -o surest.st\n"
                 "invert few-mlp.st -m generator --width 4 --batch 20 --steps 5 -n 20 -o made.st\n"
+                "invert few-mlp.st --also made.st --images 10 --steps 100 --restarts 2 -o both.st\n"
+                "invert few-mlp.st --images 10 --know\n"
                 "tensor png made.st -t x -o made.png",
     .see_also = "trainclf(1), ssim(1), tensor(1), blob(5)",
 };
@@ -93,9 +113,11 @@ static struct program program = {
 // ---- the work
 
 struct work {
-    const struct model *m;
+    struct model *m;
     struct pool *pool;
-    json_t *config;             // the settings that decide the result
+    struct blob *also;            // images to start at too, or NULL
+    json_t *config;               // the settings that decide the result
+    json_t *know;                 // what the attacker used
     struct candidates *found;
     struct blob *b;
     json_t *record;
@@ -106,9 +128,6 @@ struct work {
 static int64_t wanted(void) { return o.count ? o.count : 100; }
 static int64_t each_class(const struct model *m) { return (wanted() + m->classes - 1) / m->classes; }
 
-static void real(json_t *c, const char *key, double value) { json_object_set_new(c, key, json_real(value)); }
-static void whole(json_t *c, const char *key, int64_t value) { json_object_set_new(c, key, json_integer(value)); }
-
 static void say_profile(const double part[PARTS], double seconds, int threads) {
     seconds *= threads;
     for (int i = 0; i < PARTS; i++)
@@ -116,15 +135,30 @@ static void say_profile(const double part[PARTS], double seconds, int threads) {
     msg_say("%-12s %9.3f s of %d threads", "all", seconds, threads);
 }
 
-// Where an interrupted run is kept: --checkpoint, or beside the output.
-static const char *checkpoint_path(void) {
-    static char beside[CHECKPOINT_ROOM];
-    return o.checkpoint ? o.checkpoint : checkpoint_beside(o.output, beside);
-}
-
 static bool print_plan(const struct plan *p, struct error *e) {
     plan_print(p, stdout);
-    return (fflush(stdout) == 0 && !ferror(stdout)) || error_set(e, EXIT_SYSTEM, "standard output: cannot write: %s", strerror(errno));
+    return (fflush(stdout) == 0 && !ferror(stdout)) ||
+           error_set(e, EXIT_SYSTEM, "standard output: cannot write: %s", strerror(errno));
+}
+
+// ---- kkt and generator: runs that are kept
+
+static bool save(const struct work *w, const char *path, struct error *e) {
+    return w->direct ? kkt_save(w->direct->kkt, w->config, path, e) : generator_save(w->generator, w->config, path, e);
+}
+
+// Ends the program where a signal came, once the run is kept: in --checkpoint, or beside the output.
+static void heed_signal(const struct work *w) {
+    char beside[CHECKPOINT_ROOM];
+    struct error e = {0};
+    if (!out_stopping()) return;
+    const struct kkt *k = w->direct ? w->direct->kkt : NULL;
+    long long steps = (long long)(k ? k->restart * k->o.steps + k->step : w->generator->step);
+    const char *path = o.checkpoint ? o.checkpoint : checkpoint_beside(o.output, beside);
+    if (path && save(w, path, &e)) msg_say("interrupted after step %lld; --resume %s continues", steps, path);
+    else msg_warn("interrupted after step %lld; nothing is kept: %s", steps,
+                  path ? e.text : "-o FILE or --checkpoint FILE would");
+    out_interrupted();
 }
 
 // ---- kkt
@@ -134,7 +168,7 @@ static void check_kkt(void) {
     if (o.sharpen.count != 2) msg_usage("--sharpen: two numbers expected, the first sharpness and the last");
 }
 
-static struct kkt_options kkt_settings(const struct work *w) {
+static struct kkt_options kkt_settings(void) {
     struct kkt_options k = kkt_defaults(true);
     k.device = o.device;
     k.seed = o.seed;
@@ -148,91 +182,73 @@ static struct kkt_options kkt_settings(const struct work *w) {
     k.box = o.box;
     k.sharpness[0] = o.sharpen.value[0];
     k.sharpness[1] = o.sharpen.value[1];
-    json_object_set_new(w->config, "span", json_string(o.span));
-    json_object_set_new(w->config, "seed", record_seed(o.seed));
     return k;
 }
 
 // What the attack settled on.
 static void note_kkt(struct work *w) {
     const struct direct *d = w->direct;
-    const struct kkt_options *k = &d->kkt->o;
-    json_t *c = w->config;
-    whole(c, "images", d->images);
-    whole(c, "candidates", k->candidates);
-    whole(c, "restarts", k->restarts);
-    whole(c, "steps", k->steps);
-    real(c, "lr", k->lr);
-    real(c, "multiplier_lr", k->lr_multiplier);
-    real(c, "spread", k->start);
-    real(c, "box", k->box);
-    real(c, "margin", k->margin);
-    json_object_set_new(c, "sharpen", json_pack("[f, f]", k->sharpness[0], k->sharpness[1]));
-    if (d->span) msg_say("first layer: gap of %.3g after the %lldth singular value; images are sought in %lld dimensions of %lld", d->span->gap,
-                         (long long)d->span->rank, (long long)d->reduced->dims, (long long)d->reduced->pixels);
-    else msg_say("no span: %s; images are sought pixel by pixel", span_refused(w->m) ? span_refused(w->m) : "--span off");
+    const char *refused = span_refused(w->m);
+    kkt_describe(&d->kkt->o, w->config);
+    json_object_update_new(w->config, json_pack("{s:I, s:s, s:s?}", "images", (json_int_t)d->images, "span", o.span,
+                                                "also", w->also ? w->also->digest : NULL));
+    if (d->span) msg_say("first layer: gap of %.3g after the %lldth singular value; images are sought in %lld dimensions of %lld",
+                         d->span->gap, (long long)d->span->rank, (long long)d->reduced->dims, (long long)d->reduced->pixels);
+    else msg_say("no span: %s; images are sought pixel by pixel", refused ? refused : "--span off");
     msg_say("%lld training images, %s", (long long)d->images, d->images_given ? "as told" : "read off the singular values");
     record_note(w->record, "%s", direct_claim(w->m));
-    if (d->span) {
-        record_real(w->record, "metrics.span.gap", d->span->gap);
-        record_int(w->record, "metrics.span.rank", d->span->rank);
-    }
+}
+
+static bool start_also(struct work *w, struct error *e) {
+    struct kkt *k = w->direct->kkt;
+    if (!w->also) return true;
+    struct candidates *c = candidates_of(w->also, w->m, e);
+    if (!c) return false;
+    int64_t started = kkt_start(k, c->x, c->y, c->count);
+    record_int(w->record, "metrics.started", started);
+    msg_say("%lld of %lld candidates start at images of %s, which has %lld", (long long)started,
+            (long long)(k->o.restarts * k->o.candidates), w->also->source, (long long)c->count);
+    candidates_free(c);
+    return true;
 }
 
 static bool solve(struct work *w, struct error *e) {
     struct kkt *k = w->direct->kkt;
     struct progress progress;
-    bool interrupted = false;
-    progress_open(&progress, "steps", (long)(k->o.restarts * k->o.steps));
+    bool interrupted;
+    long steps = (long)(k->o.restarts * k->o.steps);
+    progress_open(&progress, "steps", steps);
     k->progress = &progress;
-    out_graceful(true);
+    out_graceful();
     bool fine = kkt_run(k, &interrupted, e);
-    out_graceful(false);
     k->progress = NULL;
-    if (fine && !interrupted) progress_step(&progress, (long)(k->o.restarts * k->o.steps), NULL);
+    if (fine && !interrupted) progress_step(&progress, steps, NULL);
     progress_close(&progress);
-    const char *path = interrupted ? checkpoint_path() : o.checkpoint;
-    bool saved = fine && path && kkt_save(k, w->config, path, e);
-    if (interrupted) {
-        if (saved) msg_say("interrupted in restart %lld; --resume %s continues", (long long)k->restart, path);
-        else msg_warn("interrupted in restart %lld; nothing is kept%s%s", (long long)k->restart, path ? ": " : ": -o FILE or --checkpoint FILE would",
-                      path ? e->text : "");
-        out_interrupted();
-    }
-    return fine && (saved || !path);
-}
-
-static void save_kkt(struct work *w) {
-    const struct direct *d = w->direct;
-    const struct kkt *k = d->kkt;
-    double least = INFINITY;
-    for (int64_t i = 0; i < k->o.restarts; i++) least = fmin(least, sqrt(k->residual[i]));
-    blob_add(w->b, "loss.residual", F64, 2, (int64_t[]){k->o.restarts, k->o.steps}, k->history);
-    record_real(w->record, "metrics.residual", least);
-    if (!d->certificate) return;
-    record_int(w->record, "metrics.certified.images", d->certified);
-    record_int(w->record, "metrics.certified.candidates", d->copies);
-    msg_say("residual %.4f; certain of %lld images, which %lld candidates found", least, (long long)d->certified, (long long)d->copies);
+    if (fine) heed_signal(w);
+    return fine && (!o.checkpoint || save(w, o.checkpoint, e));
 }
 
 static bool run_kkt(struct work *w, struct error *e) {
-    struct kkt_options k = kkt_settings(w);
+    struct kkt_options k = kkt_settings();
     struct direct *d = w->direct = direct_open(w->m, !strcmp(o.span, "auto"), o.images, &k, w->pool, e);
     if (!d) return false;
     if (o.explain) return print_plan(kkt_plan(d->kkt), e);
     note_kkt(w);
-    if (o.resume && !kkt_resume(d->kkt, w->config, o.resume, e)) return false;
+    if (!start_also(w, e) || (o.resume && !kkt_resume(d->kkt, w->config, o.resume, e))) return false;
     double start = msg_clock(), part[PARTS];
     if (!solve(w, e)) return false;
     double seconds = msg_clock() - start;
     w->found = direct_candidates(d, w->pool, e);
+    heed_signal(w);
     if (!w->found) return false;
     if (o.profile) {
         kkt_profile(d->kkt, part);
         say_profile(part, seconds, pool_threads(w->pool));
         msg_say("certificate and ranking %.3f s", msg_clock() - start - seconds);
     }
-    save_kkt(w);
+    direct_note(d, w->b, w->record);
+    if (d->certificate) msg_say("residual %.4f; certain of %lld images, which %lld candidates found", direct_residual(d),
+                                (long long)d->certified, (long long)d->copies);
     return true;
 }
 
@@ -253,7 +269,7 @@ static void check_generator(void) {
     if (!(sum > 0)) msg_usage("every weight is zero: there is nothing to train for");
 }
 
-static struct generator_options generator_settings(const struct work *w) {
+static struct generator_options generator_settings(void) {
     struct generator_options g = generator_defaults();
     g.device = o.device;
     g.seed = o.seed;
@@ -268,82 +284,43 @@ static struct generator_options generator_settings(const struct work *w) {
     g.sharpness = o.sharpness;
     if (!isnan(o.margin)) g.margin = o.margin;
     g.ramp = o.ramp < 0 ? g.steps / 2 : o.ramp;
-    json_t *c = w->config, *weights = json_object();
-    for (int i = 0; i < INVERSION_TERMS; i++) real(weights, inversion_term_name[i], g.weight.of[i]);
-    json_object_set_new(c, "weights", weights);
-    whole(c, "steps", g.steps);
-    whole(c, "batch", g.batch);
-    whole(c, "width", g.width);
-    real(c, "lr", g.lr);
-    real(c, "multiplier_lr", g.multiplier_lr);
-    real(c, "noise", g.noise);
-    real(c, "smoothing", g.smoothing);
-    real(c, "sharpness", g.sharpness);
-    real(c, "margin", g.margin);
-    whole(c, "ramp", g.ramp);
-    json_object_set_new(c, "seed", record_seed(o.seed));
     return g;
 }
 
-// Terms and accuracy: every step as a tensor, the mean of the last tenth in the record.
-static void save_history(struct work *w, int64_t steps) {
-    int64_t tail = steps / 10 ? steps / 10 : 1;
-    for (int i = 0; i < GENERATOR_COLUMNS; i++) {
-        const double *row = w->generator->history + i * steps;
-        char path[64];
-        double sum = 0;
-        if (isnan(row[0])) continue;
-        for (int64_t s = steps - tail; s < steps; s++) sum += row[s];
-        snprintf(path, sizeof path, "loss.%s", generator_column_name[i]);
-        blob_add(w->b, path, F64, 1, &steps, row);
-        snprintf(path, sizeof path, "metrics.loss.%s", generator_column_name[i]);
-        record_real(w->record, path, sum / (double)tail);
-    }
-    record_int(w->record, "metrics.generator_parameters", w->generator->parameters);
-}
-
-static _Noreturn void end_interrupted(const struct work *w, struct error *e) {
-    const struct generator *t = w->generator;
-    const char *path = checkpoint_path();
-    if (path && generator_save(t, w->config, path, e)) msg_say("interrupted after step %lld; --resume %s continues", (long long)t->step, path);
-    else if (path) msg_warn("interrupted after step %lld; nothing is kept: %s", (long long)t->step, e->text);
-    else msg_warn("interrupted after step %lld; nothing is kept: -o FILE or --checkpoint FILE would", (long long)t->step);
-    out_interrupted();
-}
-
-static bool train_generator(struct work *w, int64_t steps, struct error *e) {
+static bool train(struct work *w, int64_t steps, struct error *e) {
     struct generator *t = w->generator;
     struct progress progress;
     progress_open(&progress, "steps", (long)steps);
     t->progress = &progress;
-    out_graceful(true);
+    out_graceful();
     bool fine = true;
     while (fine && t->step < steps) {
         fine = generator_train(t, o.every ? t->step + o.every : steps, e);
-        if (t->interrupted) end_interrupted(w, e);
-        if (fine && o.checkpoint) fine = generator_save(t, w->config, o.checkpoint, e);
+        if (fine) heed_signal(w);
+        if (fine && o.checkpoint) fine = save(w, o.checkpoint, e);
     }
-    out_graceful(false);
     progress_close(&progress);
     t->progress = NULL;
     return fine;
 }
 
 static bool run_generator(struct work *w, struct error *e) {
-    struct generator_options g = generator_settings(w);
+    struct generator_options g = generator_settings();
     struct generator *t = w->generator = generator_open(w->m, &g, w->pool, e);
     if (!t) return false;
     if (o.explain) return print_plan(generator_plan(t), e);
+    generator_describe(&g, w->config);
     if (o.resume && !generator_resume(t, w->config, o.resume, e)) return false;
     double start = msg_clock(), part[PARTS];
-    if (!train_generator(w, g.steps, e)) return false;
+    if (!train(w, g.steps, e)) return false;
     if (o.profile) {
         generator_profile(t, part);
         say_profile(part, msg_clock() - start, pool_threads(w->pool));
     }
     msg_say("%.1f %% of the last batch are in their class", 100 * t->history[(INVERSION_TERMS + 1) * g.steps + g.steps - 1]);
     w->found = generator_sample(t, each_class(w->m), e);
-    if (w->found) save_history(w, g.steps);
+    heed_signal(w);
+    if (w->found) generator_note(t, w->b, w->record);
     return w->found != NULL;
 }
 
@@ -360,13 +337,7 @@ static bool run_miface(struct work *w, struct error *e) {
     f.smooth_every = o.smooth_every;
     f.step = o.step;
     f.enough = o.enough;
-    json_t *c = w->config;
-    whole(c, "steps", f.steps);
-    whole(c, "patience", f.patience);
-    whole(c, "smooth_every", f.smooth_every);
-    real(c, "step", f.step);
-    real(c, "enough", f.enough);
-    json_object_set_new(c, "seed", record_seed(o.seed));
+    miface_describe(&f, w->config);
     progress_open(&progress, "steps", (long)f.steps);
     f.progress = &progress;
     struct miface found;
@@ -384,15 +355,18 @@ static bool run_rows(struct work *w, struct error *e) {
 
 static const struct method {
     const char *name;
-    void (*check)(void);                        // of the command line, or NULL
+    void (*check)(void);                           // of the command line, or NULL
     bool (*run)(struct work *w, struct error *e);  // fills config, record and found
-    const char *options;                        // of some methods that it takes, with spaces around each
+    bool balanced;                                 // takes classes to have as many images each
+    const char *options;                           // of some methods that it takes, with spaces around each
 } methods[] = {
-    {"kkt", check_kkt, run_kkt, " steps images span candidates restarts spread box sharpen lr multiplier-lr margin checkpoint resume profile explain "},
-    {"generator", check_generator, run_generator, " steps preset alpha alpha-prime beta beta-prime gamma delta eta1 eta2 eta3 eta4 batch width lr "
-                                                  "multiplier-lr noise smoothing sharpness margin ramp checkpoint every resume profile explain "},
-    {"miface", NULL, run_miface, " steps step patience enough smooth-every "},
-    {"rows", NULL, run_rows, " "},
+    {"kkt", check_kkt, run_kkt, true,
+     " steps also images span candidates restarts spread box sharpen lr multiplier-lr margin checkpoint resume profile explain "},
+    {"generator", check_generator, run_generator, true,
+     " steps preset alpha alpha-prime beta beta-prime gamma delta eta1 eta2 eta3 eta4 batch width lr multiplier-lr noise "
+     "smoothing sharpness margin ramp checkpoint every resume profile explain "},
+    {"miface", NULL, run_miface, false, " steps step patience enough smooth-every "},
+    {"rows", NULL, run_rows, false, " "},
 };
 
 static const struct method *method(void) {
@@ -401,33 +375,46 @@ static const struct method *method(void) {
     BUG("method %s", o.method);
 }
 
-static void check(struct gate *gate) {
+// ---- from the command line to the file
+
+static void check(const char *model, struct gate *gate) {
     struct error e = {0};
     for (int k = 0; k < program.count; k++) {
         char name[64], takers[64] = "";
         snprintf(name, sizeof name, " %s ", opts[k].name);
         if (!opts[k].given || strstr(method()->options, name)) continue;
         for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
-            if (strstr(methods[i].options, name)) sprintf(takers + strlen(takers), "%s%s", *takers ? " or " : "", methods[i].name);
+            if (strstr(methods[i].options, name))
+                sprintf(takers + strlen(takers), "%s%s", *takers ? " or " : "", methods[i].name);
         if (*takers) msg_usage("--%s is for --method %s", opts[k].name, takers);
     }
     if (o.every && !o.checkpoint) msg_usage("--every needs --checkpoint");
+    if (o.also && !strcmp(o.also, "-") && !strcmp(model, "-"))
+        msg_usage("standard input can give one of the model and the images of --also");
     if (method()->check) method()->check();
     gate->count = 0;
     if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
-    if (o.explain) return;
+    if (o.explain || o.know) return;
     bool blob = o.output || !o.json;
     if (o.json && o.output && !strcmp(o.output, "-")) msg_usage("standard output can take one of the images and --json");
     if ((blob && !out_check(o.output, true, &e)) || (o.checkpoint && !out_check(o.checkpoint, true, &e))) msg_fail(&e);
 }
 
-// What of the model the attacker had, for the record.
-static json_t *knowledge(const struct work *w) {
-    const struct model *m = w->m;
-    json_t *list = json_pack("[s, s, s]", "weights", "architecture", "classes");
-    if (m->mean_count) json_array_append_new(list, json_string(m->mean_count > 1 ? "mean-image" : "scalar-normalisation"));
-    if (w->direct && w->direct->images_given) json_array_append_new(list, json_string("number-of-images"));
-    return list;
+static bool open_work(struct work *w, const char *model, struct error *e) {
+    w->m = model_open(model, e);
+    w->also = w->m && o.also ? blob_open(o.also, e) : NULL;
+    if (!w->m || (o.also && !w->also)) return false;
+    w->config = json_pack("{s:s, s:s, s:s}", "method", o.method, "device", o.device, "model", w->m->blob->digest);
+    int64_t count = strcmp(o.method, "kkt") ? wanted() : o.count;
+    if (count) json_object_set_new(w->config, "count", json_integer(count));
+    w->know = knowledge_of(w->m);
+    if (method()->balanced) knowledge_add(w->know, "equal-classes");
+    if (o.images) knowledge_add(w->know, "number-of-images");
+    if (o.margin > 0) knowledge_add(w->know, "margin");
+    if (w->also && w->also->record) knowledge_join(w->know, record_get(w->also->record, "config.know"));
+    w->b = blob_new("reconstruction");
+    w->record = record_new();
+    return true;
 }
 
 static void copy_config(json_t *record, const struct blob *from, const char *key) {
@@ -443,42 +430,45 @@ static bool write_all(struct work *w, struct error *e) {
     candidates_save(c, w->b);
     double sum = 0;
     for (int64_t i = 0; i < c->count; i++) sum += c->confidence[i];
-    blob_set_lineage(w->b, "invert", w->config, (const struct blob *[]){w->m->blob}, 1);
+    double mean = sum / (double)c->count;
+    blob_set_lineage(w->b, "invert", w->config, (const struct blob *[]){w->m->blob, w->also}, w->also ? 2 : 1);
     json_object_update(json_object_get(w->record, "config"), w->config);
-    record_set(w->record, "config.know", knowledge(w));
+    record_set(w->record, "config.know", json_incref(w->know));
     copy_config(w->record, w->m->blob, "arch");
     record_int(w->record, "metrics.candidates", c->count);
-    record_real(w->record, "metrics.confidence.mean", sum / (double)c->count);
+    record_real(w->record, "metrics.confidence.mean", mean);
     blob_set_record(w->b, w->record);
-    if (w->direct) msg_say("%lld images, mean confidence %.2f", (long long)c->count, sum / (double)c->count);
-    else msg_say("%lld images; the model gives them %.1f %% for their class on average", (long long)c->count, 100 * sum / (double)c->count);
+    if (w->direct) msg_say("%lld images, mean confidence %.2f", (long long)c->count, mean);
+    else msg_say("%lld images; the model gives them %.1f %% for their class on average", (long long)c->count, 100 * mean);
     if ((o.output || !o.json) && !blob_write(w->b, o.output, e)) return false;
-    return !o.json || record_print(w->record, e);
+    if (o.json && !record_print(w->record, e)) return false;
+    if (out_stopping()) {
+        msg_say("interrupted while the images were written; they are whole");
+        out_interrupted();
+    }
+    return true;
 }
 
 int main(int argc, char **argv) {
     struct error e = {0};
     struct gate gate;
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&gate);
-    struct pool *pool = pool_new((int)o.threads);
-    struct model *m = model_open(operands.value[0], &e);
-    if (!m) msg_fail(&e);
-    struct work w = {.m = m, .pool = pool, .config = json_object(), .b = blob_new("reconstruction"), .record = record_new()};
-    json_object_set_new(w.config, "method", json_string(o.method));
-    json_object_set_new(w.config, "device", json_string(o.device));
-    json_object_set_new(w.config, "model", json_string(m->blob->digest));
-    if (strcmp(o.method, "kkt")) whole(w.config, "count", wanted());
-    else if (o.count) whole(w.config, "count", o.count);
-    if (!method()->run(&w, &e) || (!o.explain && !write_all(&w, &e))) msg_fail(&e);
-    int status = gate_close(&gate, o.explain ? NULL : w.record);
+    check(operands.value[0], &gate);
+    struct work w = {.pool = pool_new((int)o.threads)};
+    bool fine = open_work(&w, operands.value[0], &e), just_told = o.know || o.explain;
+    if (o.know) fine = fine && knowledge_print(w.know, &e);
+    else fine = fine && method()->run(&w, &e) && (just_told || write_all(&w, &e));
+    if (!fine) msg_fail(&e);
+    int status = gate_close(&gate, just_told ? NULL : w.record);
     blob_free(w.b);
+    blob_free(w.also);
     candidates_free(w.found);
     generator_free(w.generator);
     direct_free(w.direct);
     json_decref(w.config);
+    json_decref(w.know);
     json_decref(w.record);
-    model_free(m);
-    pool_free(pool);
+    model_free(w.m);
+    pool_free(w.pool);
     return status;
 }

@@ -373,7 +373,7 @@ static bool run(struct training *t, struct error *e) {
     if (o.resume && !train_resume(t, o.resume, e)) return false;
     msg_say("%lld parameters, %lld examples, %lld steps an epoch, %d threads", (long long)t->model->arch->parameters, (long long)t->split.trains,
             (long long)t->steps_per_epoch, pool_threads(t->pool));
-    out_graceful(true);
+    out_graceful();
     if (!train_run(t, e)) return false;
     if (t->interrupted) end_interrupted(t);
     json_t *record = record_new();

@@ -103,7 +103,7 @@ static bool run(const char *command, json_t **record, struct error *e) {
                                      .checkpoint = path, .watch = to_stdout() || o.json};
     struct search *s = search_new(&options);
     bool fine = !o.resume || search_resume(s, o.resume, e);
-    out_graceful(true);
+    out_graceful();
     fine = fine && search_run(s, e);
     if (fine && s->interrupted) end_interrupted(s, path);
     fine = fine && write_all(s, record, e);

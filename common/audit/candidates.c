@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../base/arena.h"
+#include "../io/record.h"
 
 struct candidates *candidates_new(struct shape shape, int64_t count) {
     struct candidates *c = memory_zero(sizeof *c);
@@ -18,6 +19,39 @@ struct candidates *candidates_new(struct shape shape, int64_t count) {
     c->score = memory_zero(n * sizeof *c->score);
     c->confidence = memory_zero(n * sizeof *c->confidence);
     c->certified = memory_zero(n);
+    return c;
+}
+
+static bool made_of(const struct blob *b, const struct model *m, struct error *e) {
+    const json_t *model = b->record ? record_get(b->record, "config.model") : NULL;
+    if (!blob_expect_kind(b, "reconstruction", e)) return false;
+    return (json_is_string(model) && m->blob && !strcmp(json_string_value(model), m->blob->digest)) ||
+           blob_refuse(b, e, "its images were made of another model");
+}
+
+struct candidates *candidates_of(const struct blob *b, const struct model *m, struct error *e) {
+    const struct shape *s = &m->arch->input;
+    const struct tensor *x = made_of(b, m, e) ? blob_need(b, "x", e) : NULL, *y = x ? blob_need(b, "y", e) : NULL;
+    if (!y) return NULL;
+    if (!tensor_expect(x, F32, 4, (int64_t[]){-1, s->dim[0], s->dim[1], s->dim[2]}, e) || !tensor_expect(y, I64, 1, x->dim, e)) {
+        error_prefix(e, "%s", b->source);
+        return NULL;
+    }
+    struct candidates *c = candidates_new(*s, x->dim[0]);
+    const float *pixel = x->data;
+    const int64_t *label = y->data;
+    bool fine = true;
+    for (int64_t i = 0; i < c->count * c->size && fine; i++)
+        fine = (pixel[i] >= 0 && pixel[i] <= 1) || blob_refuse(b, e, "tensor x: image %lld is not in [0, 1]", (long long)(i / c->size));
+    for (int64_t i = 0; i < c->count && fine; i++)
+        fine = (label[i] >= 0 && label[i] < m->classes) ||
+               blob_refuse(b, e, "tensor y: a class below %d expected, %lld found", m->classes, (long long)label[i]);
+    if (!fine) {
+        candidates_free(c);
+        return NULL;
+    }
+    if (c->count) memcpy(c->x, pixel, tensor_bytes(x));
+    if (c->count) memcpy(c->y, label, tensor_bytes(y));
     return c;
 }
 

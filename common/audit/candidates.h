@@ -18,6 +18,9 @@ struct candidates {
 };
 
 struct candidates *candidates_new(struct shape shape, int64_t count);  // zeros
+// The images and classes of a reconstruction that was made of this very model, in its order. EXIT_INPUT where it was made of
+// another one, or does not fit it.
+struct candidates *candidates_of(const struct blob *b, const struct model *m, struct error *e);
 void candidates_free(struct candidates *c);
 
 // confidence from rows of `classes` logits, and score the same: softmax_y, in double.

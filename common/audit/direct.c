@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../base/arena.h"
+#include "../base/out.h"
 #include "../io/record.h"
 
 static bool read_number(struct direct *d, int64_t images, struct error *e) {
@@ -67,7 +68,7 @@ static void take_solved(const struct direct *d, struct candidates *c) {
     free(x);
 }
 
-// Over the order that there is: first one candidate for each row, certified ones before others, then their copies, then the rest.
+// Over the order that there is: first one candidate for each member, certified ones before others, then their copies, then the rest.
 static void lift_certified(struct direct *d, struct candidates *c) {
     const struct certificate *t = d->certificate;
     for (int64_t i = 0; i < c->count; i++) {
@@ -100,7 +101,7 @@ static void rank_by_agreement(const struct direct *d, struct candidates *c) {
         for (int64_t j = 0; j < size && squares > 0; j++) row[i * size + j] /= (float)sqrt(squares);
     }
     openblas_set_num_threads(1);  // the bits of a result do not depend on the processors
-    for (int from = 0; from < n; from += ROWS) {
+    for (int from = 0; from < n && !out_stopping(); from += ROWS) {
         int rows = n - from < ROWS ? n - from : ROWS;
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, n, size, 1, row + (size_t)from * (size_t)size, size, row, size, 0, ncc, n);
         for (int64_t i = from; i < from + rows; i++) {
@@ -143,6 +144,26 @@ struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct
     take_solved(d, c);
     lift_certified(d, c);
     return c;
+}
+
+double direct_residual(const struct direct *d) {
+    double least = INFINITY;
+    for (int64_t i = 0; i < d->kkt->o.restarts; i++) least = fmin(least, sqrt(d->kkt->residual[i]));
+    return least;
+}
+
+void direct_note(const struct direct *d, struct blob *b, json_t *record) {
+    const struct kkt *k = d->kkt;
+    blob_add(b, "loss.residual", F64, 2, (int64_t[]){k->o.restarts, k->o.steps}, k->history);
+    record_real(record, "metrics.residual", direct_residual(d));
+    if (d->span) {
+        record_real(record, "metrics.span.gap", d->span->gap);
+        record_int(record, "metrics.span.rank", d->span->rank);
+    }
+    if (d->certificate) {
+        record_int(record, "metrics.certified.images", d->certified);
+        record_int(record, "metrics.certified.candidates", d->copies);
+    }
 }
 
 const char *direct_claim(const struct model *m) {

@@ -33,6 +33,10 @@ struct direct *direct_open(const struct model *m, bool in_span, int64_t images, 
 void direct_free(struct direct *d);
 // Once d->kkt has run. Cut short by out_stopping(): nothing it says is to be believed then.
 struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct error *e);
+// After direct_candidates: the residuals before each step as loss.residual [restarts, steps], which the blob borrows, and what the
+// attack says of itself in the record's metrics.
+void direct_note(const struct direct *d, struct blob *b, json_t *record);
+double direct_residual(const struct direct *d);  // the least of all restarts, a length
 // What the identity behind the attack rests on, for this model: a sentence.
 const char *direct_claim(const struct model *m);
 

@@ -13,6 +13,7 @@
 #include "../base/out.h"
 #include "../engine/grad.h"
 #include "../io/checkpoint.h"
+#include "../io/record.h"
 
 enum { LATENT = 100, MIRRORS = 16, EMBEDDING = 0, LOWER = 1, UPPER = 2, NETS = 3 };
 static const char *const net_name[NETS] = {"embedding", "lower", "upper"};
@@ -67,6 +68,16 @@ struct generator_options generator_defaults(void) {
                                   .sharpness = 100, .ramp = 500};
     inversion_preset("all", &o.weight);
     return o;
+}
+
+void generator_describe(const struct generator_options *o, json_t *config) {
+    json_t *weights = json_object();
+    for (int i = 0; i < INVERSION_TERMS; i++) json_object_set_new(weights, inversion_term_name[i], json_real(o->weight.of[i]));
+    json_object_update_new(config, json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "weights", weights,
+                                             "steps", (json_int_t)o->steps, "batch", (json_int_t)o->batch, "width", (json_int_t)o->width,
+                                             "ramp", (json_int_t)o->ramp, "lr", o->lr, "multiplier_lr", o->multiplier_lr,
+                                             "noise", o->noise, "smoothing", o->smoothing, "sharpness", o->sharpness,
+                                             "margin", o->margin, "seed", record_seed(o->seed)));
 }
 
 // ---- the networks
@@ -408,14 +419,31 @@ static bool train_step(struct generator *t, struct error *e) {
 bool generator_train(struct generator *t, int64_t to, struct error *e) {
     struct generator_run *r = t->run;
     if (to > r->o.steps) to = r->o.steps;
-    while (t->step < to && !(t->interrupted = out_stopping())) {
+    while (t->step < to && !out_stopping()) {
         bind_weights(r, &r->train);
         if (!train_step(t, e)) return false;
         char text[64];
         snprintf(text, sizeof text, "loss %.4g", *r->total);
         if (t->progress) progress_step(t->progress, (long)t->step, text);
     }
+    t->interrupted = out_stopping();
     return true;
+}
+
+void generator_note(const struct generator *t, struct blob *b, json_t *record) {
+    int64_t steps = t->run->o.steps, tail = steps / 10 ? steps / 10 : 1;
+    for (int i = 0; i < GENERATOR_COLUMNS; i++) {
+        const double *row = t->history + i * steps;
+        char path[64];
+        double sum = 0;
+        if (isnan(row[0])) continue;
+        for (int64_t s = steps - tail; s < steps; s++) sum += row[s];
+        snprintf(path, sizeof path, "loss.%s", generator_column_name[i]);
+        blob_add(b, path, F64, 1, &steps, row);
+        snprintf(path, sizeof path, "metrics.loss.%s", generator_column_name[i]);
+        record_real(record, path, sum / (double)tail);
+    }
+    record_int(record, "metrics.generator_parameters", t->parameters);
 }
 
 // ---- sampling

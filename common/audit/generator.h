@@ -34,6 +34,7 @@ struct generator_options {
 };
 // 1000 steps of 64 images, width 64, lr 3e-3 and .01, noise .6, sharpness 100, ramp 500, preset "all".
 struct generator_options generator_defaults(void);
+void generator_describe(const struct generator_options *o, json_t *config);  // adds what decides the result
 
 enum { GENERATOR_COLUMNS = INVERSION_TERMS + 2 };  // the terms, their weighted sum, accuracy: the share that the model puts in its class
 extern const char *const generator_column_name[GENERATOR_COLUMNS];
@@ -42,7 +43,7 @@ struct generator {
     int64_t step;      // done so far
     double *history;   // [GENERATOR_COLUMNS][steps]; NaN for terms without weight and steps not done
     int64_t parameters;  // of the generator, numbers a user would count
-    bool interrupted;  // by SIGINT or SIGTERM
+    bool interrupted;  // SIGINT or SIGTERM came, be it with the last step
     struct progress *progress;  // NULL, or drawn
     struct generator_run *run;  // private
 };
@@ -59,6 +60,10 @@ void generator_profile(struct generator *r, double seconds[PARTS]);  // as exec_
 
 // Images of the generator in evaluation mode, `each` a class, ranked by the model's probability of the class.
 struct candidates *generator_sample(struct generator *r, int64_t each, struct error *e);
+
+// Once trained: every step's terms, their sum and the accuracy as tensors loss.NAME [steps], which the blob borrows, and in the
+// record's metrics their means over the last tenth of the steps.
+void generator_note(const struct generator *r, struct blob *b, json_t *record);
 
 // A checkpoint of a run with the given identity (its config; NULL: none): continues bit for bit. generator_resume refuses one of
 // another run.

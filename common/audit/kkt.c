@@ -9,6 +9,7 @@
 #include "../base/out.h"
 #include "../engine/grad.h"
 #include "../io/checkpoint.h"
+#include "../io/record.h"
 
 static const double POLISH_RATE = .04;  // of the learning rates
 
@@ -33,6 +34,13 @@ struct kkt_engine {
 struct kkt_options kkt_defaults(bool in_span) {
     return (struct kkt_options){.device = "cpu", .steps = 3500, .polish = 4. / 7, .restarts = 3, .lr = in_span ? .5 : .01, .lr_multiplier = .1,
                                 .start = in_span ? .1 : .01, .sharpness = {10, 300}, .box = 1e-3, .floor = 1e-2, .margin = 6};
+}
+
+void kkt_describe(const struct kkt_options *o, json_t *config) {
+    json_object_update_new(config, json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:[f, f], s:o}", "candidates", (json_int_t)o->candidates,
+                                             "restarts", (json_int_t)o->restarts, "steps", (json_int_t)o->steps, "lr", o->lr,
+                                             "multiplier_lr", o->lr_multiplier, "spread", o->start, "box", o->box, "margin", o->margin,
+                                             "sharpen", o->sharpness[0], o->sharpness[1], "seed", record_seed(o->seed)));
 }
 
 static const struct model *net_of(const struct kkt *k) { return k->in ? k->in->net : k->m; }
@@ -263,6 +271,22 @@ static void start(struct kkt *k, int64_t restart) {
     }
 }
 
+int64_t kkt_start(struct kkt *k, const float *image, const int64_t *y, int64_t count) {
+    int64_t all = k->o.restarts * k->o.candidates, pixels = shape_count(&k->m->arch->input), started = 0;
+    int64_t *next = memory_zero((size_t)k->classes * sizeof *next);  // of each class: the first candidate that may be without
+    for (int64_t i = 0; i < count; i++, image += pixels) {
+        int64_t *at = &next[y[i]];
+        while (*at < all && k->y[*at] != y[i]) ++*at;
+        if (*at == all) continue;
+        float *x = k->x + (*at)++ * k->columns;
+        if (k->in) reduced_coordinates(k->in, image, 1, x);
+        else memcpy(x, image, (size_t)pixels * sizeof *x);
+        started++;
+    }
+    free(next);
+    return started;
+}
+
 static void forget(struct kkt *k) {
     struct kkt_engine *w = k->engine;
     size_t n = (size_t)k->o.candidates, columns = (size_t)k->columns, classes = (size_t)k->classes;
@@ -316,13 +340,9 @@ static bool run_restart(struct kkt *k, struct error *e) {
 }
 
 bool kkt_run(struct kkt *k, bool *interrupted, struct error *e) {
-    while (k->restart < k->o.restarts) {
+    while (k->restart < k->o.restarts && !out_stopping())
         if (!run_restart(k, e)) return false;
-        if (out_stopping() && k->restart < k->o.restarts) {
-            *interrupted = true;
-            return true;
-        }
-    }
+    *interrupted = out_stopping();
     return true;
 }
 

@@ -35,6 +35,7 @@ struct kkt_options {
     double margin;            // assumed, of a training example
 };
 struct kkt_options kkt_defaults(bool in_span);
+void kkt_describe(const struct kkt_options *o, json_t *config);  // adds what decides the result
 
 struct kkt {
     const struct model *m;      // the whole network
@@ -59,8 +60,13 @@ void kkt_free(struct kkt *k);
 const struct plan *kkt_plan(const struct kkt *k);
 void kkt_profile(struct kkt *k, double seconds[PARTS]);  // as exec_profile
 
-// Runs every restart to its end, or until out_stopping(), which sets `interrupted`. The best iterate is looked for in the last
-// tenth of the steps. EXIT_INPUT with restart and step where the residual is no number.
+// Before the run: images [count][C H W] in the place of random starts, inside the span their orthogonal projections onto the
+// slice. An image of class y, as in y [count], goes to the first candidate of that class which has none yet, restart after restart.
+// Returns how many found a place.
+int64_t kkt_start(struct kkt *k, const float *image, const int64_t *y, int64_t count);
+// Runs every restart to its end, or until out_stopping(). `interrupted` tells of a signal, also of one that came with the last
+// step: all is done then, and a checkpoint ends at once. The best iterate is looked for in the last tenth of the steps. EXIT_INPUT
+// with restart and step where the residual is no number.
 bool kkt_run(struct kkt *k, bool *interrupted, struct error *e);
 // The residual, and the derivatives of the whole loss in the rows of a restart as they stand, at the sharpness of a step: what a step
 // follows. dx, dl: rows as x and l.

@@ -6,11 +6,18 @@
 #include <string.h>
 
 #include "../base/arena.h"
+#include "../io/record.h"
 #include "slope.h"
 
 struct miface_options miface_defaults(void) {
     return (struct miface_options){.device = "cpu", .each = 10, .steps = 500, .patience = 100, .smooth_every = 10, .step = .5,
                                    .enough = .99999, .spread = 1};
+}
+
+void miface_describe(const struct miface_options *o, json_t *config) {
+    json_object_update_new(config, json_pack("{s:I, s:I, s:I, s:f, s:f, s:o}", "steps", (json_int_t)o->steps,
+                                             "patience", (json_int_t)o->patience, "smooth_every", (json_int_t)o->smooth_every,
+                                             "step", o->step, "enough", o->enough, "seed", record_seed(o->seed)));
 }
 
 struct work {

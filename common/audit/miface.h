@@ -24,6 +24,7 @@ struct miface_options {
 };
 // 10 a class, 500 steps of length .5, patience 100, smoothed every 10, enough .99999, spread 1.
 struct miface_options miface_defaults(void);
+void miface_describe(const struct miface_options *o, json_t *config);  // adds what decides the result
 
 struct miface {
     struct candidates *found;  // ranked by the model's probability

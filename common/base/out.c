@@ -103,9 +103,9 @@ void out_handle_signals(void)
             _exit(EXIT_SYSTEM);
 }
 
-void out_graceful(bool on)
+void out_graceful(void)
 {
-    atomic_store(&graceful, on);
+    atomic_store(&graceful, true);
 }
 
 bool out_stopping(void)

@@ -22,10 +22,10 @@ void out_drop(struct out *o);                    // removes; frees o
 // nothing created: for before long work, since an output that cannot be written then costs the work.
 bool out_check(const char *path, bool binary, struct error *e);
 
-// Set by SIGINT and SIGTERM once out_graceful(true) was called: long work polls it, saves a checkpoint and ends
-// through out_interrupted(). Without out_graceful a signal removes unfinished outputs and ends the program
-// with 128 + signal at once.
-void out_graceful(bool on);
+// Set by SIGINT and SIGTERM once out_graceful() was called, to the end of the program: long work polls it, saves a checkpoint
+// and ends through out_interrupted(), also where the signal came too late to cut anything short. Without out_graceful a signal
+// removes unfinished outputs and ends the program with 128 + signal at once; so does a second one.
+void out_graceful(void);
 bool out_stopping(void);
 _Noreturn void out_interrupted(void);  // removes unfinished outputs, exits 128 + signal
 

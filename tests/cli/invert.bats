@@ -80,7 +80,7 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
 @test "colour, batch norm, dropout and a mean image; binary networks" {
     run -0 invert "$DATA/colour-model.st" "${QUICK[@]}" -n 8 -o "$OUT"
     [ "$(look "$OUT" 'shape["x"]')" = "[8, 3, 32, 32]" ]
-    [ "$(look "$OUT" 'config["know"]')" = "['weights', 'architecture', 'classes', 'mean-image']" ]
+    [ "$(look "$OUT" 'config["know"]')" = "['weights', 'architecture', 'classes', 'pixel-range', 'mean-image', 'equal-classes']" ]
     run -0 trainclf -q -i "$DATA/train.st" --arch "homogeneous 8" --positive 1,3,5 --epochs 2 -o "$BATS_TEST_TMPDIR/binary.st"
     run -0 invert "$BATS_TEST_TMPDIR/binary.st" "${QUICK[@]}" -n 6 -o "$OUT"
     [ "$(look "$OUT" 'sorted(t["y"])')" = "[0, 0, 0, 1, 1, 1]" ]
@@ -115,7 +115,7 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     [ "$(look "$OUT" "[kind, shape['x'], shape['certified'], shape['loss.residual']]")" = "['reconstruction', [160, 1, 28, 28], [160], [2, 300]]" ]
     [ "$(look "$OUT" 'min(t["x"]) >= 0 and max(t["x"]) <= 1 and all(0 <= c <= 1 for c in t["confidence"])')" = True ]
     [ "$(look "$OUT" 'sorted(set(t["y"])) == list(range(10)) and config["images"] == 20')" = True ]
-    [ "$(look "$OUT" 'config["know"]')" = "['weights', 'architecture', 'classes', 'mean-image']" ]
+    [ "$(look "$OUT" 'config["know"]')" = "['weights', 'architecture', 'classes', 'pixel-range', 'mean-image', 'equal-classes']" ]
     # The residual falls, and what is certain says how often.
     [ "$(look "$OUT" 't["loss.residual"][299] < .3 * t["loss.residual"][0] and 0 < metrics["residual"] < .4')" = True ]
     [ "$(look "$OUT" 'sum(t["certified"]) == metrics["certified"]["images"] <= metrics["certified"]["candidates"]')" = True ]
@@ -175,6 +175,86 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     invert -q "$MODEL" "${QUICK[@]}" -n 10 --checkpoint "$OUT.end" --every 4 -o "$OUT.1"
     invert -q "$MODEL" "${QUICK[@]}" -n 10 --resume "$OUT.end" -o "$OUT.2"
     cmp "$OUT.1" "$OUT.2"
+}
+
+@test "kkt --also: starts at what the generator made, and goes its own way from there" {
+    invert -q "$MODEL" "${QUICK[@]}" -n 20 -o "$OUT.made"
+    one=(--also "$OUT.made" --images 5 --candidates 20 --restarts 1)
+    # One step of one restart is the start: without the span the images themselves, each in its class.
+    run -0 invert "$MODEL" "${one[@]}" --span off --steps 1 -o "$OUT"
+    [[ "$output" == *"20 of 20 candidates start at images of"*" has 20"* ]]
+    rows='sorted((t["y"][i], t["x"][784 * i:784 * (i + 1)]) for i in range(20))'
+    [ "$(look "$OUT" "$rows" | sha256sum)" = "$(look "$OUT.made" "$rows" | sha256sum)" ]
+    # Inside it their projections, whatever the seed: no draw is left.
+    run -0 invert "$MODEL" "${one[@]}" --box 0 --steps 1 --seed 1 -o "$OUT.1"
+    run -0 invert "$MODEL" "${one[@]}" --box 0 --steps 1 --seed 2 -o "$OUT.2"
+    [ "$(look "$OUT.1" 't["x"]' | sha256sum)" = "$(look "$OUT.2" 't["x"]' | sha256sum)" ]
+    [ "$(look "$OUT.1" 't["loss.residual"]')" = "$(look "$OUT.2" 't["loss.residual"]')" ]
+    run -0 invert "$MODEL" --images 5 --candidates 20 --restarts 1 --steps 1 -o "$OUT.drawn"
+    [ "$(look "$OUT.1" 't["loss.residual"]')" != "$(look "$OUT.drawn" 't["loss.residual"]')" ]
+    # The attack goes on from that residual, with its own settings; both stand in the lineage.
+    run -0 invert "$MODEL" "${one[@]}" --steps 40 -o "$OUT"
+    [ "$(look "$OUT" 't["loss.residual"][0]')" = "$(look "$OUT.1" 't["loss.residual"][0]')" ]
+    [ "$(look "$OUT" 't["loss.residual"][39] < t["loss.residual"][0]')" = True ]
+    [ "$(look "$OUT" '[entry["program"] for entry in lineage]')" = "['fetch', 'trainclf', 'invert', 'invert']" ]
+    [ "$(look "$OUT" '[entry["options"]["method"] for entry in lineage[2:]]')" = "['generator', 'kkt']" ]
+    [ "$(look "$OUT" 'len(config["also"]), metrics["started"], config["steps"]')" = "(64, 20, 40)" ]
+    # By a pipe, and with room left, which is drawn.
+    invert -q "$MODEL" "${QUICK[@]}" -n 20 | invert -q "$MODEL" --also - "${one[@]:2}" --steps 40 -o "$OUT.pipe"
+    cmp "$OUT" "$OUT.pipe"
+    run -0 invert "$MODEL" --also "$OUT.made" --images 5 --restarts 2 --steps 3 -o "$OUT"
+    [ "$(look "$OUT" 'metrics["started"], metrics["candidates"]')" = "(20, 40)" ]
+    run -0 invert "$MODEL" "${QUICK[@]}" -n 20 -o "$OUT"
+    [ "$(look "$OUT" '"also" in config')" = False ]
+}
+
+@test "kkt --also: threads, a cut run, and what is refused" {
+    invert -q "$MODEL" "${QUICK[@]}" -n 20 -o "$OUT.made"
+    run=(--also "$OUT.made" --images 6 --steps 30 --restarts 2)
+    invert -q "$MODEL" "${run[@]}" --threads 1 --checkpoint "$OUT.cp" -o "$OUT.1"
+    invert -q "$MODEL" "${run[@]}" --threads 3 -o "$OUT.3"
+    cmp "$OUT.1" "$OUT.3"
+    invert -q "$MODEL" "${run[@]}" --resume "$OUT.cp" -o "$OUT.2"
+    cmp "$OUT.1" "$OUT.2"
+    refuse 3 "checkpoint of another run: also is" "$MODEL" "${run[@]:2}" --resume "$OUT.cp"
+    refuse 2 "--also is for --method kkt" "$MODEL" -m rows --also "$OUT.made"
+    refuse 2 "one of the model and the images" - --also -
+    refuse 3 "made of another model" "$DATA/colour-model.st" --images 6 --also "$OUT.made"
+    refuse 3 "reconstruction" "$MODEL" --images 6 --also "$DATA/train.st"
+    # What another attack was told counts as known.
+    run -0 invert "$MODEL" --images 5 --steps 3 -o "$OUT.told"
+    run -0 invert "$MODEL" -m kkt --also "$OUT.told" --know
+    [[ "$output" == *number-of-images* ]]
+}
+
+@test "--know: what the attack would use, and nothing is run" {
+    words() { invert -q "$@" --know | cut -d ' ' -f 1 | tr '\n' ' '; }
+    [ "$(words "$DATA/colour-model.st")" = "weights architecture classes pixel-range mean-image equal-classes " ]
+    [ "$(words "$DATA/colour-model.st" --images 3 --margin 5)" = \
+        "weights architecture classes pixel-range mean-image equal-classes number-of-images margin " ]
+    [ "$(words "$MODEL" -m generator)" = "weights architecture classes pixel-range scalar-normalisation equal-classes " ]
+    [ "$(words "$MODEL" -m rows -o "$OUT")" = "weights architecture classes pixel-range scalar-normalisation " ]
+    [ ! -e "$OUT" ]
+    # Each with its meaning, and the words of the record.
+    run -0 invert -q "$MODEL" --images 3 --know
+    [ "$(grep -cE '^[a-z-]+  +[a-z]' <<< "$output")" -eq "${#lines[@]}" ]
+    run -0 invert "$MODEL" --images 3 --steps 1 --restarts 1 -o "$OUT"
+    [ "$(look "$OUT" '" ".join(config["know"])') " = "$(words "$MODEL" --images 3)" ]
+    invert "$MODEL" --know > /dev/full && return 1
+    [ $? -eq 4 ]
+}
+
+@test "kkt: a signal while candidates are ranked keeps the run" {
+    long=(--images 6 --span off --steps 1 --candidates 100 --restarts 80)
+    invert "$MODEL" "${long[@]}" --checkpoint "$OUT.cp" -o "$OUT" 2> "$OUT.said" &
+    pid=$!
+    until [ -e "$OUT.cp" ]; do sleep .02; done
+    kill -TERM $pid
+    status=0
+    wait $pid || status=$?
+    [ "$status" -eq 143 ]
+    [ ! -e "$OUT" ]
+    grep -q "interrupted after step 80; --resume $OUT.cp continues" "$OUT.said"
 }
 
 @test "refusals" {

@@ -2,9 +2,14 @@
 // the same bytes on any number of threads and after a cut, class-gradient ascent, weight rows.
 #include "differences.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "audit/generator.h"
 #include "audit/miface.h"
 #include "audit/weight_rows.h"
+#include "base/out.h"
 #include "io/record.h"
 
 static const char *const golden = "tests/golden/inversion_torch.st";
@@ -489,6 +494,27 @@ static void test_shapes_of_images(void **state) {
     pool_free(pool);
 }
 
+// A signal that comes after the last step has cut nothing short, and is told all the same.
+static void test_late_signal_is_told(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (!child) {
+        struct model *m = model("flatten | linear 6 | tanh | linear 3", shape_of(3, 1, 6, 6), 3, 2);
+        struct error e = {0};
+        struct generator_options o = tiny_options("cpu", 3);
+        struct generator *t = open_generator(m, &o, pool_new(1));
+        out_handle_signals();
+        out_graceful();
+        bool told = generator_train(t, o.steps, &e) && !t->interrupted && t->step == o.steps;
+        raise(SIGTERM);
+        told = told && generator_train(t, o.steps, &e) && t->interrupted && t->step == o.steps;
+        _exit(told ? 0 : 1);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void test_loss_that_is_no_number_stops(void **state) {
     (void)state;
     struct model *m = model("flatten | linear 6 | tanh | linear 3", shape_of(3, 1, 6, 6), 3, 2);
@@ -609,6 +635,7 @@ int main(void) {
         cmocka_unit_test(test_history),
         cmocka_unit_test(test_generator_learns_its_classes),
         cmocka_unit_test(test_shapes_of_images),
+        cmocka_unit_test(test_late_signal_is_told),
         cmocka_unit_test(test_loss_that_is_no_number_stops),
         cmocka_unit_test(test_miface),
         cmocka_unit_test(test_weight_rows),

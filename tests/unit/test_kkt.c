@@ -7,13 +7,16 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "audit/direct.h"
 #include "base/arena.h"
+#include "base/out.h"
 #include "io/record.h"
 #include "nn/settle.h"
 
@@ -323,6 +326,83 @@ static void bytes_do_not_depend_on_threads_or_checkpoints(void **state) {
     model_free(m);
 }
 
+// Images given take the first candidates of their classes, restart after restart, whatever the seed; the others start as drawn.
+// Inside the span an image starts at its orthogonal projection: what is left of it is orthogonal to the slice, which a second
+// projection leaves where it is.
+static void given_images_are_starts(void **state) {
+    (void)state;
+    struct error e = {0};
+    struct pool *pool = pool_new(1);
+    struct model *m = model("flatten | linear 12 | relu | linear 3", 9);
+    struct span *s = span_open(m, &e);
+    struct reduced *r = s ? reduced_open(s, 8, &e) : NULL;
+    if (!r) fail_msg("%s", e.text);
+    enum { EACH = 2, RESTARTS = 2, ALL = RESTARTS * EACH * CLASSES };
+    static const int64_t y[] = {2, 0, 2, 2, 0, 1, 2, 2};  // of class 2 more than there is room for
+    static const int place[] = {4, 0, 5, 10, 1, 2, 11, -1};
+    enum { GIVEN = sizeof y / sizeof *y };
+    float image[GIVEN * PIXELS], back[PIXELS], again[8];
+    rng_uniform(rng_stream(6, "test/starts"), 0, 0, 0, image, GIVEN * PIXELS);
+    for (int inside = 0; inside < 2; inside++) {
+        struct kkt_options o = kkt_defaults(inside);
+        o.candidates = EACH * CLASSES;
+        o.restarts = RESTARTS;
+        struct kkt *drawn = attack(m, inside ? r : NULL, &o, pool), *k = attack(m, inside ? r : NULL, &o, pool);
+        assert_int_equal(kkt_start(k, image, y, GIVEN), GIVEN - 1);
+        for (int i = 0; i < ALL; i++) {
+            int from = GIVEN - 1;
+            while (from >= 0 && place[from] != i) from--;
+            const float *x = k->x + i * k->columns;
+            if (from < 0) assert_memory_equal(x, drawn->x + i * k->columns, (size_t)k->columns * sizeof *x);
+            else if (!inside) assert_memory_equal(x, image + from * PIXELS, PIXELS * sizeof *x);
+            else {
+                reduced_images(r, x, 1, back);
+                reduced_coordinates(r, back, 1, again);
+                for (int c = 0; c < 8; c++) assert_true(fabs(again[c] - x[c]) < 1e-5);
+                double left = 0;
+                for (int j = 0; j < PIXELS; j++) left += fabs(image[from * PIXELS + j] - back[j]);
+                assert_true(left > .1);  // the image is not in the slice
+                for (int c = 0; c < r->dims; c++) {
+                    double along = 0;
+                    for (int j = 0; j < PIXELS; j++) along += r->basis[j * 8 + c] * (image[from * PIXELS + j] - back[j]);
+                    assert_true(fabs(along) < 1e-5);
+                }
+            }
+            assert_int_equal(k->y[i], drawn->y[i]);
+        }
+        kkt_free(k), kkt_free(drawn);
+    }
+    reduced_free(r);
+    span_free(s);
+    model_free(m);
+    pool_free(pool);
+}
+
+// A signal that comes after the last step has cut nothing short, and is told all the same.
+static void late_signal_is_told(void **state) {
+    (void)state;
+    pid_t child = fork();
+    if (!child) {
+        struct error e = {0};
+        struct pool *pool = pool_new(1);
+        struct model *m = model("flatten | linear 7 | relu | linear 3", 5);
+        struct kkt_options o = kkt_defaults(false);
+        o.candidates = 4;
+        o.steps = 3;
+        struct kkt *k = attack(m, NULL, &o, pool);
+        bool interrupted = true;
+        out_handle_signals();
+        out_graceful();
+        bool told = kkt_run(k, &interrupted, &e) && !interrupted && k->restart == o.restarts;
+        raise(SIGTERM);
+        told = told && kkt_run(k, &interrupted, &e) && interrupted && k->restart == o.restarts;
+        _exit(told ? 0 : 1);
+    }
+    int status;
+    waitpid(child, &status, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 // ---- what is refused, what is claimed
 
 static void number_of_images(void **state) {
@@ -376,6 +456,8 @@ int main(void) {
         cmocka_unit_test(reduced_network_is_the_whole_one),
         cmocka_unit_test(truth_is_found),
         cmocka_unit_test(bytes_do_not_depend_on_threads_or_checkpoints),
+        cmocka_unit_test(given_images_are_starts),
+        cmocka_unit_test(late_signal_is_told),
         cmocka_unit_test(number_of_images),
         cmocka_unit_test(not_a_number_stops),
     };

@@ -323,13 +323,13 @@ static void play_ends(void)
     case 4: exit(9);
     case 5: BUG("node %d", 7);
     case 6:
-        out_graceful(true);
+        out_graceful();
         raise(SIGTERM);
         if (!out_stopping())
             _exit(79);
         out_interrupted();
     case 7:
-        out_graceful(true);
+        out_graceful();
         raise(SIGINT);
         raise(SIGINT);  // the second does not wait
         break;

@@ -254,7 +254,7 @@ static void test_a_cut_run_continues_bit_for_bit(void **state) {
         s.checkpoint = path;
         msg_open("test");
         msg_verbosity(-1);
-        out_graceful(true);
+        out_graceful();
         struct outcome cut = run(&s);
         // Seven steps and the one in which the signal came, in the middle of the second epoch of four steps.
         _exit(cut.interrupted && cut.steps == 8 && !cut.e.status ? 0 : 1);

@@ -42,7 +42,8 @@ struct candidates *candidates_of(const struct blob *b, const struct model *m, st
     const int64_t *label = y->data;
     bool fine = true;
     for (int64_t i = 0; i < c->count * c->size && fine; i++)
-        fine = (pixel[i] >= 0 && pixel[i] <= 1) || blob_refuse(b, e, "tensor x: image %lld is not in [0, 1]", (long long)(i / c->size));
+        fine = (pixel[i] >= 0 && pixel[i] <= 1) ||
+               blob_refuse(b, e, "tensor x: image %lld is not in [0, 1]", (long long)(i / c->size));
     for (int64_t i = 0; i < c->count && fine; i++)
         fine = (label[i] >= 0 && label[i] < m->classes) ||
                blob_refuse(b, e, "tensor y: a class below %d expected, %lld found", m->classes, (long long)label[i]);

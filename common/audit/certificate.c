@@ -14,7 +14,8 @@
 #include "svd.h"
 
 // LAPACK, column-major; libopenblas has it, no header of Debian's does.
-extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb, int *info);
+extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb,
+                   int *info);
 
 enum { FIT_STEPS = 10, ROUNDS = 3, TURNS = 4 };
 static const double CLEAR = .12;      // pre-activations beyond so many of their root mean square have a sign to be believed
@@ -115,7 +116,10 @@ static int64_t equations(const struct certifying *t, struct work *w, const signe
     return rows;
 }
 
-static int ascending(const void *a, const void *b) { return (*(const double *)a > *(const double *)b) - (*(const double *)a < *(const double *)b); }
+static int ascending(const void *a, const void *b) {
+    const double *x = a, *y = b;
+    return (*x > *y) - (*x < *y);
+}
 
 static double median(double *x, int64_t n) {
     qsort(x, (size_t)n, sizeof *x, ascending);
@@ -154,7 +158,8 @@ static void judge(struct certificate *c, int64_t i, const double *u, const doubl
 static bool fit_row(const struct certifying *t, struct work *w, int64_t job, const double *x) {
     struct certificate *c = t->c;
     int64_t n = c->columns, neurons = c->neurons;
-    double *unit = memory_zero((size_t)(n + c->classes + 2 * neurons) * sizeof *unit), *u = unit + n + c->classes, *a = u + neurons;
+    double *unit = memory_zero((size_t)(n + c->classes + 2 * neurons) * sizeof *unit);
+    double *u = unit + n + c->classes, *a = u + neurons;
     double *d = c->row + job * neurons, *s = c->slope + job * neurons, *y = c->dual + job * n;
     signed char *choice = memory_take((size_t)neurons);
     for (int64_t k = 0; k < n; k++) {
@@ -235,9 +240,11 @@ static double signs_right(const struct certifying *t, int64_t job, const double 
 
 // What fit_row leaves of a candidate, but for the numbers that judge it.
 static void copy_fit(const struct certificate *c, int64_t job, double *kept, bool back) {
-    double *const part[] = {c->row + job * c->neurons, c->slope + job * c->neurons, c->dual + job * c->columns, c->lambda + job * c->classes};
+    double *const part[] = {c->row + job * c->neurons, c->slope + job * c->neurons, c->dual + job * c->columns,
+                            c->lambda + job * c->classes};
     const int64_t count[] = {c->neurons, c->neurons, c->columns, c->classes};
-    for (int i = 0; i < 4; kept += count[i++]) memcpy(back ? part[i] : kept, back ? kept : part[i], (size_t)count[i] * sizeof *kept);
+    for (int i = 0; i < 4; kept += count[i++])
+        memcpy(back ? part[i] : kept, back ? kept : part[i], (size_t)count[i] * sizeof *kept);
 }
 
 // From the candidate to the row of an image near it, from the row to that image, and again, as long as more signs come right.
@@ -248,7 +255,8 @@ static void certify(void *data, long job, int worker) {
     struct work *w = &t->work[worker];
     if (out_stopping()) return;
     int64_t n = c->columns, h = c->neurons;
-    double *x = c->solved + job * n, *next = memory_take((size_t)(2 * n + 3 * h + c->classes) * sizeof *next), *a = next + n, *kept = a + h;
+    double *next = memory_take((size_t)(2 * n + 3 * h + c->classes) * sizeof *next), *a = next + n, *kept = a + h;
+    double *x = c->solved + job * n;
     bool pinned = false;
     for (int64_t l = 0; l < n; l++) x[l] = t->candidate[job * n + l];
     bool fine = fit_row(t, w, job, x) && c->found[job];
@@ -323,12 +331,14 @@ void certificate_group(struct certificate *c) {
     }
 }
 
-struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool, struct error *e) {
+struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool,
+                                     struct error *e) {
     const struct model *m = in->net;
     const struct arch_tensor *bias, *first = arch_first_linear(m->arch, &bias), *second = second_layer(m->arch);
     BUG_IF(certificate_refused(m) != NULL, "%s", certificate_refused(m));
     struct certificate *c = memory_zero(sizeof *c);
-    *c = (struct certificate){.in = in, .columns = in->columns, .neurons = first->shape.dim[0], .classes = second->shape.dim[0], .count = count};
+    *c = (struct certificate){.in = in, .columns = in->columns, .neurons = first->shape.dim[0], .classes = second->shape.dim[0],
+                              .count = count};
     size_t n = (size_t)c->columns, h = (size_t)c->neurons, k = (size_t)c->classes, rows = (size_t)count;
     c->dual = memory_zero(rows * n * sizeof(double));
     c->row = memory_zero(rows * h * sizeof(double));
@@ -375,6 +385,7 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
 
 void certificate_free(struct certificate *c) {
     if (!c) return;
-    void *own[] = {c->dual, c->row, c->lambda, c->slope, c->inside, c->active, c->kink, c->signs, c->solved, c->found, c->certified, c->same, c};
+    void *own[] = {c->dual, c->row,    c->lambda, c->slope,     c->inside, c->active, c->kink,
+                   c->signs, c->solved, c->found,  c->certified, c->same,   c};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) free(own[i]);
 }

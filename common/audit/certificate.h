@@ -36,15 +36,18 @@ struct certificate {
     // Judged by neurons with a large |u|, all but a fifth of them. [count]
     double *inside;            // share with s within [-.1, 1.1]
     double *active;            // those with s within .1 of 1, as a share of all neurons
-    double *kink;              // median |c . B_j| where s is within [.2, .8] at the candidate of the last fit, over the root mean square
-                               // of all; INFINITY for under 5
+    double *kink;              // median |c . B_j| where s is within [.2, .8] at the candidate of the last fit, over the root
+                               // mean square of all; INFINITY for under 5
     unsigned char *found;      // inside >= .9 and active > .15: the row of a training image, near or not so near
-    double *signs;             // share of the neurons with s within .02 of 0 or 1 whose pre-activation at `solved` has the right sign;
-                               // those under .005 of the root mean square have none; 0 for under 2 (columns + classes) neurons
-    unsigned char *certified;  // found, at least .999 of the signs right, and solved by its kinks or `kink` < .025: `solved` is that image
-    double *solved;            // [count][columns]: the image that the kinks pin down where its signs are better, else the candidate
-    // Of those found: the one with the most signs right that is the same member's; itself for that one; -1. The same are rows at a
-    // cosine over .98, and certified ones whose images are within a tenth of each other: one image can suit two fits.
+    double *signs;             // share of the neurons with s within .02 of 0 or 1 whose pre-activation at `solved` has the right
+                               // sign; those under .005 of the root mean square have none; 0 for under 2 (columns + classes)
+                               // neurons
+    unsigned char *certified;  // found, at least .999 of the signs right, and solved by its kinks or `kink` < .025: `solved` is
+                               // that image
+    double *solved;            // [count][columns]: the image that the kinks pin down where its signs are better, else the
+                               // candidate
+    // Of those found: the one with the most signs right that is the same member's; itself for that one; -1. The same are rows at
+    // a cosine over .98, and certified ones whose images are within a tenth of each other: one image can suit two fits.
     int64_t *same;
     int64_t distinct;          // that are not the same
 };
@@ -52,7 +55,8 @@ struct certificate {
 // Why a network has no such certificate, a sentence without full stop; NULL where it has one: flatten, linear, relu, linear.
 const char *certificate_refused(const struct model *m);
 // candidates [count][columns] as kkt's. Those that out_stopping() leaves undone are not found.
-struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool, struct error *e);
+struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool,
+                                     struct error *e);
 void certificate_free(struct certificate *c);
 // Fills `same` and `distinct` out of the rest; done by certificate_open.
 void certificate_group(struct certificate *c);

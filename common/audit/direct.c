@@ -15,11 +15,12 @@ static bool read_number(struct direct *d, int64_t images, struct error *e) {
     d->images_given = images > 0;
     if (images) return true;
     if (!d->span)
-        return error_set(e, EXIT_USAGE, "the number of training images is to be told (--images N) where it is not read off the first layer's span: %s",
-                         span_refused(d->m) ? span_refused(d->m) : "--span off");
+        return error_set(e, EXIT_USAGE, "the number of training images is to be told (--images N) where it is not read off the "
+                         "first layer's span: %s", span_refused(d->m) ? span_refused(d->m) : "--span off");
     if (d->span->gap < SPAN_GAP)
-        return error_set(e, EXIT_USAGE, "the singular values of the first layer show no gap (at most a factor of %.2f, after the %lldth), so "
-                         "--images N is to tell the number of training images", d->span->gap, (long long)d->span->rank);
+        return error_set(e, EXIT_USAGE, "the singular values of the first layer show no gap (at most a factor of %.2f, after the "
+                         "%lldth), so --images N is to tell the number of training images", d->span->gap,
+                         (long long)d->span->rank);
     d->images = d->span->rank;
     return true;
 }
@@ -68,7 +69,8 @@ static void take_solved(const struct direct *d, struct candidates *c) {
     free(x);
 }
 
-// Over the order that there is: first one candidate for each member, certified ones before others, then their copies, then the rest.
+// Over the order that there is: first one candidate for each member, certified ones before others, then their copies, then the
+// rest.
 static void lift_certified(struct direct *d, struct candidates *c) {
     const struct certificate *t = d->certificate;
     for (int64_t i = 0; i < c->count; i++) {
@@ -103,7 +105,8 @@ static void rank_by_agreement(const struct direct *d, struct candidates *c) {
     openblas_set_num_threads(1);  // the bits of a result do not depend on the processors
     for (int from = 0; from < n && !out_stopping(); from += ROWS) {
         int rows = n - from < ROWS ? n - from : ROWS;
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, n, size, 1, row + (size_t)from * (size_t)size, size, row, size, 0, ncc, n);
+        const float *block = row + (size_t)from * (size_t)size;
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, n, size, 1, block, size, row, size, 0, ncc, n);
         for (int64_t i = from; i < from + rows; i++) {
             float most = 0;
             for (int64_t j = 0; j < n; j++)
@@ -170,11 +173,13 @@ const char *direct_claim(const struct model *m) {
     const json_t *record = m->blob ? m->blob->record : NULL;
     double l2 = 0;
     const json_t *optimiser = record ? record_get(record, "config.optimiser") : NULL;
-    bool decay = record && record_get_real(record, "config.l2", &l2) && l2 > 0 && !(json_is_string(optimiser) && !strcmp(json_string_value(optimiser), "adamw"));
-    if (decay) return "coupled L2 on every parameter: at a stationary point the weights are a weighted sum of the training examples' gradients";
+    bool coupled = !json_is_string(optimiser) || strcmp(json_string_value(optimiser), "adamw");
+    if (record && record_get_real(record, "config.l2", &l2) && l2 > 0 && coupled)
+        return "coupled L2 on every parameter: at a stationary point the weights are a weighted sum of the training examples' "
+               "gradients";
     if (m->arch->homogeneous)
-        return "a homogeneous network: with coupled L2, or long after the fit, its weights are a weighted sum of the training examples' gradients, "
-               "and Euler's identity gives the scale of the multipliers";
-    return "neither decay nor homogeneity is known of this network: nothing promises that its weights are a weighted sum of gradients, and a small "
-           "residual proves nothing";
+        return "a homogeneous network: with coupled L2, or long after the fit, its weights are a weighted sum of the training "
+               "examples' gradients, and Euler's identity gives the scale of the multipliers";
+    return "neither decay nor homogeneity is known of this network: nothing promises that its weights are a weighted sum of "
+           "gradients, and a small residual proves nothing";
 }

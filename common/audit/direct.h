@@ -4,8 +4,8 @@
 // off the singular values; elsewhere, or where it is told to, it works on pixels and must be told the number. Candidates
 // are ranked without the truth: by how well the nearest candidate of another restart agrees (NCC of the same class), which is
 // the confidence; with one restart by the multiplier of the own class, over the largest. Where there is a certificate
-// (certificate.h) one candidate for each member found goes before them, certified ones first, then their copies; their confidence is
-// the share of slopes in [0, 1] times the share of signs that are right. One candidate of a member is marked.
+// (certificate.h) one candidate for each member found goes before them, certified ones first, then their copies; their confidence
+// is the share of slopes in [0, 1] times the share of signs that are right. One candidate of a member is marked.
 //
 // A struct direct borrows model and pool and owns the rest.
 #ifndef ASSAY_AUDIT_DIRECT_H
@@ -33,8 +33,8 @@ struct direct *direct_open(const struct model *m, bool in_span, int64_t images, 
 void direct_free(struct direct *d);
 // Once d->kkt has run. Cut short by out_stopping(): nothing it says is to be believed then.
 struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct error *e);
-// After direct_candidates: the residuals before each step as loss.residual [restarts, steps], which the blob borrows, and what the
-// attack says of itself in the record's metrics.
+// After direct_candidates: the residuals before each step as loss.residual [restarts, steps], which the blob borrows, and what
+// the attack says of itself in the record's metrics.
 void direct_note(const struct direct *d, struct blob *b, json_t *record);
 double direct_residual(const struct direct *d);  // the least of all restarts, a length
 // What the identity behind the attack rests on, for this model: a sentence.

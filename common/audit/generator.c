@@ -64,8 +64,8 @@ struct generator_run {
 };
 
 struct generator_options generator_defaults(void) {
-    struct generator_options o = {.device = "cpu", .steps = 1000, .batch = 64, .width = 64, .lr = 3e-3, .multiplier_lr = .01, .noise = .6,
-                                  .sharpness = 100, .ramp = 500};
+    struct generator_options o = {.device = "cpu", .steps = 1000, .batch = 64, .width = 64, .lr = 3e-3, .multiplier_lr = .01,
+                                  .noise = .6, .sharpness = 100, .ramp = 500};
     inversion_preset("all", &o.weight);
     return o;
 }
@@ -74,10 +74,10 @@ void generator_describe(const struct generator_options *o, json_t *config) {
     json_t *weights = json_object();
     for (int i = 0; i < INVERSION_TERMS; i++) json_object_set_new(weights, inversion_term_name[i], json_real(o->weight.of[i]));
     json_object_update_new(config, json_pack("{s:o, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "weights", weights,
-                                             "steps", (json_int_t)o->steps, "batch", (json_int_t)o->batch, "width", (json_int_t)o->width,
-                                             "ramp", (json_int_t)o->ramp, "lr", o->lr, "multiplier_lr", o->multiplier_lr,
-                                             "noise", o->noise, "smoothing", o->smoothing, "sharpness", o->sharpness,
-                                             "margin", o->margin, "seed", record_seed(o->seed)));
+                                             "steps", (json_int_t)o->steps, "batch", (json_int_t)o->batch,
+                                             "width", (json_int_t)o->width, "ramp", (json_int_t)o->ramp, "lr", o->lr,
+                                             "multiplier_lr", o->multiplier_lr, "noise", o->noise, "smoothing", o->smoothing,
+                                             "sharpness", o->sharpness, "margin", o->margin, "seed", record_seed(o->seed)));
 }
 
 // ---- the networks
@@ -127,7 +127,9 @@ static bool make_nets(struct generator_run *r, struct error *e) {
 }
 
 // x [n] at `from` in a vector of `size`.
-static struct node *vector_at(struct graph *g, struct node *x, int64_t from, int64_t size) { return graph_pad(g, x, 0, from, size); }
+static struct node *vector_at(struct graph *g, struct node *x, int64_t from, int64_t size) {
+    return graph_pad(g, x, 0, from, size);
+}
 
 // The image of (z, y), with the generator in training or in evaluation mode.
 static void build_generator(const struct generator_run *r, struct machine *t, bool training, struct node *key) {
@@ -200,8 +202,10 @@ static void machine_free(struct machine *t) {
 static void bind_weights(const struct generator_run *r, struct machine *t) {
     for (int i = 0; i < NETS; i++) {
         const struct arch *a = r->net[i];
-        for (int j = 0; j < a->count; j++) exec_set(t->exec, t->net[i].param[j], at(t, t->theta, r->param_at[i] + a->param[j].offset));
-        for (int j = 0; j < a->states; j++) exec_set(t->exec, t->net[i].state[j], at(t, t->state, r->state_at[i] + a->state[j].offset));
+        const struct arch_build *net = &t->net[i];
+        for (int j = 0; j < a->count; j++) exec_set(t->exec, net->param[j], at(t, t->theta, r->param_at[i] + a->param[j].offset));
+        for (int j = 0; j < a->states; j++)
+            exec_set(t->exec, net->state[j], at(t, t->state, r->state_at[i] + a->state[j].offset));
     }
 }
 
@@ -222,8 +226,9 @@ static void build_step(struct generator_run *r) {
     r->a = graph_input(g, "a", true, shape_of(1, 1));
     r->ramp = graph_input(g, "ramp", false, shape_of(1, 1));
     if (r->o.sharpness > 0) t->classifier.arch.sharpness = graph_fill(g, r->o.sharpness, shape_of(1, 1));
-    r->loss = (struct inversion_loss){.weight = r->o.weight, .batch = r->o.batch, .smoothing = r->o.smoothing, .noise = r->o.noise,
-                                      .scale = multiplier_scale(r), .stream = rng_stream(r->o.seed, "generator/perturb"),
+    r->loss = (struct inversion_loss){.weight = r->o.weight, .batch = r->o.batch, .smoothing = r->o.smoothing,
+                                      .noise = r->o.noise, .scale = multiplier_scale(r),
+                                      .stream = rng_stream(r->o.seed, "generator/perturb"),
                                       .x = t->image, .y = t->y, .key = r->key, .a = r->a, .ramp = r->ramp};
     inversion_loss_build(r->m, g, &t->arena, &t->classifier, &r->loss);
 
@@ -270,7 +275,8 @@ static bool open_step(struct generator_run *r, struct error *e) {
     for (int i = 0; i < NETS; i++) {
         const struct arch *a = r->net[i];
         for (int j = 0; j < a->count; j++) exec_get(t->exec, r->gradient[n++], at(t, slope, r->param_at[i] + a->param[j].offset));
-        for (int j = 0; j < a->states; j++) exec_get(t->exec, t->net[i].new_state[j], at(t, state, r->state_at[i] + a->state[j].offset));
+        for (int j = 0; j < a->states; j++)
+            exec_get(t->exec, t->net[i].new_state[j], at(t, state, r->state_at[i] + a->state[j].offset));
     }
     exec_get(t->exec, r->gradient[n], mirror(t, r->multiplier_slope, b, true));
     for (int i = 0; i < INVERSION_TERMS; i++)
@@ -296,17 +302,18 @@ static void class_matrix(const struct generator_run *r, int64_t y, float *out) {
 static void take_arrays(struct generator_run *r) {
     int64_t b = r->o.batch, classes = r->m->classes;
     const struct shape *lower = &r->net[LOWER]->output;
-    float **array[] = {&r->theta, &r->slope, &r->state, &r->new_state, &r->multiplier, &r->multiplier_slope, &r->z, &r->matrix, &r->term,
-                       &r->total, &r->logits, &r->ramp_now};
-    int64_t count[] = {r->size, r->size, r->state_size, r->state_size, b, b, b * LATENT, b * lower->dim[1] * lower->dim[2], INVERSION_TERMS,
-                       1, b * classes, 1};
+    float **array[] = {&r->theta, &r->slope, &r->state, &r->new_state, &r->multiplier, &r->multiplier_slope, &r->z, &r->matrix,
+                       &r->term, &r->total, &r->logits, &r->ramp_now};
+    int64_t count[] = {r->size, r->size, r->state_size, r->state_size, b, b, b * LATENT, b * lower->dim[1] * lower->dim[2],
+                       INVERSION_TERMS, 1, b * classes, 1};
     for (size_t i = 0; i < sizeof array / sizeof *array; i++) *array[i] = memory_zero((size_t)(count[i] + 16) * sizeof(float));
     r->y = memory_zero((size_t)(b + 1) * sizeof *r->y);
     r->slot_key = memory_zero((size_t)(3 * b + 1) * sizeof *r->slot_key);
 }
 
 static void draw_start(struct generator_run *r) {
-    for (int i = 0; i < NETS; i++) arch_init(r->net[i], r->train.net[i].seed, r->theta + r->param_at[i], r->state + r->state_at[i]);
+    for (int i = 0; i < NETS; i++)
+        arch_init(r->net[i], r->train.net[i].seed, r->theta + r->param_at[i], r->state + r->state_at[i]);
     // a_0 = sqrt(U + .01), so that no multiplier starts at zero, where its gradient is zero too.
     struct stream s = rng_stream(r->o.seed, "generator/multipliers");
     for (int64_t i = 0; i < r->o.batch; i++) {
@@ -351,8 +358,8 @@ void generator_free(struct generator *t) {
     for (int i = 0; i < NETS; i++) arch_free(r->net[i]);
     if (r->optim.size) optim_close(&r->optim);
     if (r->multiplier_optim.size) optim_close(&r->multiplier_optim);
-    void *own[] = {r->theta, r->slope, r->state, r->new_state, r->multiplier, r->multiplier_slope, r->z, r->matrix, r->term, r->total,
-                   r->logits, r->ramp_now, r->y, r->slot_key, t->history};
+    void *own[] = {r->theta, r->slope, r->state, r->new_state, r->multiplier, r->multiplier_slope, r->z, r->matrix, r->term,
+                   r->total, r->logits, r->ramp_now, r->y, r->slot_key, t->history};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) free(own[i]);
     free(r);
     free(t);
@@ -368,7 +375,8 @@ static bool finite_step(const struct generator *t, struct error *e) {
     for (int i = 0; i < INVERSION_TERMS; i++)
         if (r->loss.term[i] && !isfinite(r->term[i]))
             return error_set(e, EXIT_INPUT, "step %lld: the term %s is not finite", (long long)t->step, inversion_term_name[i]);
-    return isfinite(*r->total) || error_set(e, EXIT_INPUT, "step %lld: the weighted sum of the terms is not finite", (long long)t->step);
+    return isfinite(*r->total) ||
+           error_set(e, EXIT_INPUT, "step %lld: the weighted sum of the terms is not finite", (long long)t->step);
 }
 
 static const char *parameter_at(const struct generator_run *r, int64_t i, char text[96]) {
@@ -410,7 +418,8 @@ static bool train_step(struct generator *t, struct error *e) {
     if (r->loss.term[INVERSION_ETA4])
         spoilt = optim_step(&r->multiplier_optim, r->o.multiplier_lr, r->multiplier, r->multiplier_slope, r->pool);
     if (spoilt >= 0)
-        return error_set(e, EXIT_INPUT, "step %lld: the gradient of multiplier %lld is not finite", (long long)t->step, (long long)spoilt);
+        return error_set(e, EXIT_INPUT, "step %lld: the gradient of multiplier %lld is not finite", (long long)t->step,
+                         (long long)spoilt);
     memcpy(r->state, r->new_state, (size_t)r->state_size * sizeof *r->state);
     t->step++;
     return true;
@@ -477,7 +486,8 @@ struct candidates *generator_sample(struct generator *t, int64_t each, struct er
     struct generator_run *r = t->run;
     int64_t classes = r->m->classes, total = each * classes, square = shape_count(&r->train.matrix->shape);
     struct candidates *c = candidates_new(r->m->arch->input, total);
-    float *z = memory_zero(SAMPLE_BATCH * LATENT * sizeof *z), *matrix = memory_zero((size_t)(SAMPLE_BATCH * square) * sizeof *matrix);
+    float *z = memory_zero(SAMPLE_BATCH * LATENT * sizeof *z);
+    float *matrix = memory_zero((size_t)(SAMPLE_BATCH * square) * sizeof *matrix);
     float *x = memory_zero((size_t)(SAMPLE_BATCH * c->size) * sizeof *x);
     float *logits = memory_zero((size_t)(SAMPLE_BATCH * classes) * sizeof *logits);
     float *every = memory_zero((size_t)(total * classes + 1) * sizeof *every);

@@ -36,7 +36,8 @@ struct generator_options {
 struct generator_options generator_defaults(void);
 void generator_describe(const struct generator_options *o, json_t *config);  // adds what decides the result
 
-enum { GENERATOR_COLUMNS = INVERSION_TERMS + 2 };  // the terms, their weighted sum, accuracy: the share that the model puts in its class
+// The terms, their weighted sum, and the accuracy: the share that the model puts in its class.
+enum { GENERATOR_COLUMNS = INVERSION_TERMS + 2 };
 extern const char *const generator_column_name[GENERATOR_COLUMNS];
 
 struct generator {

@@ -32,15 +32,17 @@ struct kkt_engine {
 };
 
 struct kkt_options kkt_defaults(bool in_span) {
-    return (struct kkt_options){.device = "cpu", .steps = 3500, .polish = 4. / 7, .restarts = 3, .lr = in_span ? .5 : .01, .lr_multiplier = .1,
-                                .start = in_span ? .1 : .01, .sharpness = {10, 300}, .box = 1e-3, .floor = 1e-2, .margin = 6};
+    return (struct kkt_options){.device = "cpu", .steps = 3500, .polish = 4. / 7, .restarts = 3, .lr = in_span ? .5 : .01,
+                                .lr_multiplier = .1, .start = in_span ? .1 : .01, .sharpness = {10, 300},
+                                .box = 1e-3, .floor = 1e-2, .margin = 6};
 }
 
 void kkt_describe(const struct kkt_options *o, json_t *config) {
-    json_object_update_new(config, json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:[f, f], s:o}", "candidates", (json_int_t)o->candidates,
-                                             "restarts", (json_int_t)o->restarts, "steps", (json_int_t)o->steps, "lr", o->lr,
-                                             "multiplier_lr", o->lr_multiplier, "spread", o->start, "box", o->box, "margin", o->margin,
-                                             "sharpen", o->sharpness[0], o->sharpness[1], "seed", record_seed(o->seed)));
+    json_object_update_new(config, json_pack("{s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:[f, f], s:o}",
+                                             "candidates", (json_int_t)o->candidates, "restarts", (json_int_t)o->restarts,
+                                             "steps", (json_int_t)o->steps, "lr", o->lr, "multiplier_lr", o->lr_multiplier,
+                                             "spread", o->start, "box", o->box, "margin", o->margin, "sharpen",
+                                             o->sharpness[0], o->sharpness[1], "seed", record_seed(o->seed)));
 }
 
 static const struct model *net_of(const struct kkt *k) { return k->in ? k->in->net : k->m; }
@@ -103,7 +105,8 @@ static void build(struct kkt *k, double squares) {
 
 static void start(struct kkt *k, int64_t restart);
 
-struct kkt *kkt_open(const struct model *m, const struct reduced *in, const struct kkt_options *o, struct pool *pool, struct error *e) {
+struct kkt *kkt_open(const struct model *m, const struct reduced *in, const struct kkt_options *o, struct pool *pool,
+                     struct error *e) {
     struct kkt *k = memory_zero(sizeof *k);
     struct kkt_engine *w = k->engine = memory_zero(sizeof *w);
     k->m = m;
@@ -136,7 +139,8 @@ struct kkt *kkt_open(const struct model *m, const struct reduced *in, const stru
     float **rows[] = {&w->dx_row, &w->m_x, &w->best_x};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) *rows[i] = memory_zero(n * columns * sizeof(float));
     float **multipliers[] = {&w->dl_row, &w->m_l, &w->v_l, &w->best_l};
-    for (size_t i = 0; i < sizeof multipliers / sizeof *multipliers; i++) *multipliers[i] = memory_zero(n * classes * sizeof(float));
+    for (size_t i = 0; i < sizeof multipliers / sizeof *multipliers; i++)
+        *multipliers[i] = memory_zero(n * classes * sizeof(float));
     w->v_x = memory_zero(n * sizeof(float));
     if (in) {
         w->basis_data = memory_take((size_t)(in->pixels * in->columns) * sizeof(float));
@@ -180,7 +184,8 @@ static double *widen(double **at, const float *x, int64_t n) {
     return start;
 }
 
-static bool run_wide(struct kkt *k, const float *x, const float *l, double sharpness, double *residual, float *dx, float *dl, struct error *e) {
+static bool run_wide(struct kkt *k, const float *x, const float *l, double sharpness, double *residual, float *dx, float *dl,
+                     struct error *e) {
     struct kkt_engine *w = k->engine;
     int64_t nx = k->o.candidates * k->columns, nl = k->o.candidates * k->classes, pixels = k->in ? k->in->pixels : 0;
     if (!w->wide) w->wide = memory_take((size_t)(2 * nx + 3 * nl + pixels * (k->columns + 1) + 1) * sizeof *w->wide);
@@ -232,7 +237,8 @@ bool kkt_gradient(struct kkt *k, int64_t restart, int64_t step, double *residual
 // ---- the descent
 
 // Adam (Kingma & Ba 2015). shared: one second moment for a row, the mean of its squares.
-static void adam(double lr, int64_t step, int64_t rows, int64_t columns, bool shared, float *p, const float *g, float *m, float *v) {
+static void adam(double lr, int64_t step, int64_t rows, int64_t columns, bool shared, float *p, const float *g, float *m,
+                 float *v) {
     float rate = (float)(lr / (1 - pow(.9, (double)step))), unbias = (float)(1 / (1 - pow(.999, (double)step)));
     for (int64_t i = 0; i < rows; i++, p += columns, g += columns, m += columns) {
         float common = 0;
@@ -318,8 +324,8 @@ static bool run_restart(struct kkt *k, struct error *e) {
         if (!at) forget(k);
         if (!kkt_gradient(k, k->restart, k->step, &residual, w->dx_row, w->dl_row, e)) return false;
         if (!isfinite(residual))
-            return error_set(e, EXIT_INPUT, "restart %lld, step %lld: the residual is not finite; a smaller learning rate may help",
-                             (long long)k->restart, (long long)k->step);
+            return error_set(e, EXIT_INPUT, "restart %lld, step %lld: the residual is not finite; a smaller learning rate may "
+                             "help", (long long)k->restart, (long long)k->step);
         k->history[k->restart * steps + k->step] = residual;
         if (k->step >= last) keep_best(k, x, l, residual);
         for (int64_t i = 0; k->in && k->in->last > 0 && i < n; i++) w->dx_row[(i + 1) * k->columns - 1] = 0;

@@ -55,21 +55,22 @@ struct kkt {
 };
 
 // in: of m, or NULL. EXIT_INPUT where the options do not fit the network.
-struct kkt *kkt_open(const struct model *m, const struct reduced *in, const struct kkt_options *o, struct pool *pool, struct error *e);
+struct kkt *kkt_open(const struct model *m, const struct reduced *in, const struct kkt_options *o, struct pool *pool,
+                     struct error *e);
 void kkt_free(struct kkt *k);
 const struct plan *kkt_plan(const struct kkt *k);
 void kkt_profile(struct kkt *k, double seconds[PARTS]);  // as exec_profile
 
 // Before the run: images [count][C H W] in the place of random starts, inside the span their orthogonal projections onto the
-// slice. An image of class y, as in y [count], goes to the first candidate of that class which has none yet, restart after restart.
-// Returns how many found a place.
+// slice. An image of class y, as in y [count], goes to the first candidate of that class which has none yet, restart after
+// restart. Returns how many found a place.
 int64_t kkt_start(struct kkt *k, const float *image, const int64_t *y, int64_t count);
 // Runs every restart to its end, or until out_stopping(). `interrupted` tells of a signal, also of one that came with the last
-// step: all is done then, and a checkpoint ends at once. The best iterate is looked for in the last tenth of the steps. EXIT_INPUT
-// with restart and step where the residual is no number.
+// step: all is done then, and a checkpoint ends at once. The best iterate is looked for in the last tenth of the steps.
+// EXIT_INPUT with restart and step where the residual is no number.
 bool kkt_run(struct kkt *k, bool *interrupted, struct error *e);
-// The residual, and the derivatives of the whole loss in the rows of a restart as they stand, at the sharpness of a step: what a step
-// follows. dx, dl: rows as x and l.
+// The residual, and the derivatives of the whole loss in the rows of a restart as they stand, at the sharpness of a step: what a
+// step follows. dx, dl: rows as x and l.
 bool kkt_gradient(struct kkt *k, int64_t restart, int64_t step, double *residual, float *dx, float *dl, struct error *e);
 
 // A checkpoint of a run with the given identity (its config): continues bit for bit. kkt_resume refuses one of another run.

@@ -5,8 +5,8 @@
 // with the same minima, whose gradient vanishes where the model is sure of another class):
 //     x = clip(x - step g / (|g| + 1e-12)), and every `smooth_every` steps x = denoise(x)
 // until the probability reaches `enough`, or has not grown for `patience` steps, or the steps are over; the surest iterate is
-// kept. denoise is a 3 x 3 binomial filter, [1 2 1] x [1 2 1] / 16, edges repeated. The first start of a class is black, as in the
-// paper; others are uniform noise around grey, 1/2 + spread (u - 1/2).
+// kept. denoise is a 3 x 3 binomial filter, [1 2 1] x [1 2 1] / 16, edges repeated. The first start of a class is black, as in
+// the paper; others are uniform noise around grey, 1/2 + spread (u - 1/2).
 #ifndef ASSAY_AUDIT_MIFACE_H
 #define ASSAY_AUDIT_MIFACE_H
 

@@ -19,7 +19,8 @@ static struct arch *parse_without_bias(const struct arch *a, int64_t columns, st
     return reduced;
 }
 
-static void project(const struct reduced *r, const struct span_slice *slice, const struct arch_tensor *weight, const struct arch_tensor *bias) {
+static void project(const struct reduced *r, const struct span_slice *slice, const struct arch_tensor *weight,
+                    const struct arch_tensor *bias) {
     const struct model *m = r->full;
     const struct arch_tensor *to = arch_first_linear(r->net->arch, &(const struct arch_tensor *){NULL});
     for (int64_t i = 0; i < weight->shape.dim[0]; i++) {

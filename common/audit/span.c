@@ -62,14 +62,15 @@ static bool decompose(struct span *s, double *a, struct error *e) {
     return fine;
 }
 
-static bool take_rows(const struct span *s, const struct arch_tensor *weight, const struct arch_tensor *bias, double *a, struct error *e) {
+static bool take_rows(const struct span *s, const struct arch_tensor *weight, const struct arch_tensor *bias, double *a,
+                      struct error *e) {
     const float *w = s->m->theta + weight->offset, *b = bias ? s->m->theta + bias->offset : NULL;
     for (int64_t i = 0; i < s->width; i++)
         for (int64_t j = 0; j < s->columns; j++) {
             float v = j < s->inputs ? w[i * s->inputs + j] : b[i];
             if (!isfinite(v))
-                return error_set(e, EXIT_INPUT, "tensor %s: a finite number expected, %s found", j < s->inputs ? weight->name : bias->name,
-                                 isnan(v) ? "nan" : "inf");
+                return error_set(e, EXIT_INPUT, "tensor %s: a finite number expected, %s found",
+                                 j < s->inputs ? weight->name : bias->name, isnan(v) ? "nan" : "inf");
             a[i * s->columns + j] = v;
         }
     return true;
@@ -118,12 +119,13 @@ void span_free(struct span *s) {
 bool span_slice_open(const struct span *s, int64_t rank, struct span_slice *out, struct error *e) {
     *out = (struct span_slice){.inputs = s->inputs, .dims = rank - s->bias};
     if (rank < 1 + s->bias || rank > s->values)
-        return error_set(e, EXIT_INPUT, "a span of %lld dimensions: %d to %lld expected of this first layer", (long long)rank, 1 + s->bias,
-                         (long long)s->values);
+        return error_set(e, EXIT_INPUT, "a span of %lld dimensions: %d to %lld expected of this first layer", (long long)rank,
+                         1 + s->bias, (long long)s->values);
     int64_t c = s->columns, dims = out->dims;
     double squares = 0;
     for (int64_t k = 0; s->bias && k < rank; k++) squares += s->axis[k * c + c - 1] * s->axis[k * c + c - 1];
-    if (s->bias && !(squares > 1e-12)) return error_set(e, EXIT_INPUT, "the first layer's bias is zero in the span of %lld dimensions", (long long)rank);
+    if (s->bias && !(squares > 1e-12))
+        return error_set(e, EXIT_INPUT, "the first layer's bias is zero in the span of %lld dimensions", (long long)rank);
     out->x0 = memory_zero((size_t)s->inputs * sizeof *out->x0);
     out->q = memory_zero((size_t)(s->inputs * dims) * sizeof *out->q);
     if (!s->bias) {
@@ -182,8 +184,8 @@ static void measure_block(void *data, long job, int worker) {
         }
         if (s->bias) rows[i * c + c - 1] = 1;
     }
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)s->values, (int)c, 1, rows, (int)c, s->axis, (int)c, 0, part,
-                (int)s->values);
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)s->values, (int)c, 1, rows, (int)c, s->axis, (int)c, 0,
+                part, (int)s->values);
     for (int64_t i = 0; i < n; i++) {
         double squares = 0, inside = 0, outside = 0, weighted = 0;
         for (int64_t j = 0; j < c; j++) squares += rows[i * c + j] * rows[i * c + j];
@@ -204,7 +206,8 @@ static void measure_block(void *data, long job, int worker) {
 // zero) the rounding of the weights takes the median's place.
 static double ridge(const struct span *s) {
     int64_t middle = s->columns / 2, other = s->columns % 2 ? middle : middle - 1;
-    double high = other < s->values ? s->value[other] * s->value[other] : 0, low = middle < s->values ? s->value[middle] * s->value[middle] : 0;
+    double high = other < s->values ? s->value[other] * s->value[other] : 0;
+    double low = middle < s->values ? s->value[middle] * s->value[middle] : 0;
     double median = (high + low) / 2, least = rounding(s) * rounding(s);
     return .1 * (median > least ? median : least > 0 ? least : 1);
 }
@@ -212,7 +215,8 @@ static double ridge(const struct span *s) {
 void span_measure(const struct span *s, int64_t rank, const struct dataset *d, const int64_t *index, int64_t n, double *distance,
                   double *leverage, struct pool *pool) {
     int64_t threads = pool_threads(pool);
-    struct measuring w = {.s = s, .d = d, .index = index, .n = n, .rank = rank, .eps = ridge(s), .distance = distance, .leverage = leverage};
+    struct measuring w = {.s = s, .d = d, .index = index, .n = n, .rank = rank, .eps = ridge(s), .distance = distance,
+                          .leverage = leverage};
     w.rows = memory_take((size_t)(threads * IMAGES_PER_JOB * s->columns) * sizeof *w.rows);
     w.part = memory_take((size_t)(threads * IMAGES_PER_JOB * s->values) * sizeof *w.part);
     w.image = memory_take((size_t)(threads * s->inputs) * sizeof *w.image);

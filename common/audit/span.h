@@ -44,7 +44,8 @@ struct span_slice {
     double *x0;            // [inputs], orthogonal to every column of q; zero without bias
     double *q;             // [inputs][dims], orthonormal columns
 };
-// EXIT_INPUT where rank is not within [1, values] (with bias: [2, values]), or the span has no such slice. Free with span_slice_free.
+// EXIT_INPUT where rank is not within [1, values] (with bias: [2, values]), or the span has no such slice. Free with
+// span_slice_free.
 bool span_slice_open(const struct span *s, int64_t rank, struct span_slice *out, struct error *e);
 void span_slice_free(struct span_slice *slice);
 

@@ -7,10 +7,11 @@
 #include "../base/arena.h"
 
 // libopenblas has it, no header of Debian's does.
-extern void dgesdd_(const char *job, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu, double *vt,
-                    const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
+extern void dgesdd_(const char *job, const int *m, const int *n, double *a, const int *lda, double *s, double *u, const int *ldu,
+                    double *vt, const int *ldvt, double *work, const int *lwork, int *iwork, int *info);
 
-bool svd(int64_t rows, int64_t columns, double *a, double *value, double *left, double *right, const char *what, struct error *e) {
+bool svd(int64_t rows, int64_t columns, double *a, double *value, double *left, double *right, const char *what,
+         struct error *e) {
     int m = (int)columns, n = (int)rows, k = m < n ? m : n, lwork = -1, info = 0;
     int *iwork = memory_take((size_t)(8 * k) * sizeof *iwork);
     double size;

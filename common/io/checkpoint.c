@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "record.h"
 
@@ -23,7 +24,8 @@ bool checkpoint_end(struct checkpoint *c, const char *path, struct error *e) {
 
 struct blob *checkpoint_open(const char *path, const json_t *identity, struct error *e) {
     struct blob *b = blob_open(path, e);
-    if (!b || (blob_expect_kind(b, "checkpoint", e) && (!identity || record_continues(b->record, identity, b->source, e)))) return b;
+    bool fine = b && blob_expect_kind(b, "checkpoint", e) && (!identity || record_continues(b->record, identity, b->source, e));
+    if (fine) return b;
     blob_free(b);
     return NULL;
 }
@@ -42,6 +44,7 @@ bool checkpoint_take(const struct blob *b, const struct checkpoint_part *part, i
 }
 
 const char *checkpoint_beside(const char *output, char room[CHECKPOINT_ROOM]) {
-    if (!output || !strcmp(output, "-")) return NULL;
+    struct stat there;
+    if (!output || !strcmp(output, "-") || (!stat(output, &there) && !S_ISREG(there.st_mode))) return NULL;
     return (size_t)snprintf(room, CHECKPOINT_ROOM, "%s.checkpoint", output) < CHECKPOINT_ROOM ? room : NULL;
 }

@@ -20,7 +20,8 @@ struct checkpoint {
 };
 // identity NULL: none.
 struct checkpoint checkpoint_begin(const json_t *identity, const struct checkpoint_part *part, int count);
-bool checkpoint_end(struct checkpoint *c, const char *path, struct error *e);  // writes as blob_write; frees both whatever happens
+// Writes as blob_write; frees both whatever happens.
+bool checkpoint_end(struct checkpoint *c, const char *path, struct error *e);
 
 // EXIT_INPUT where it is no checkpoint, or one of another identity, naming the first difference. Free with blob_free.
 struct blob *checkpoint_open(const char *path, const json_t *identity, struct error *e);
@@ -28,7 +29,7 @@ struct blob *checkpoint_open(const char *path, const json_t *identity, struct er
 bool checkpoint_take(const struct blob *b, const struct checkpoint_part *part, int count, struct error *e);
 
 // Where a run without a checkpoint of its own is kept when it is interrupted: beside its output, OUTPUT.checkpoint, in `room`;
-// NULL where the output is standard output or its name too long.
+// NULL where the output is standard output or a device, or its name too long.
 enum { CHECKPOINT_ROOM = 4096 };
 const char *checkpoint_beside(const char *output, char room[CHECKPOINT_ROOM]);
 

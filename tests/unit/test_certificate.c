@@ -66,14 +66,17 @@ static struct plant plant(void) {
     struct arch *a = arch_parse("flatten | linear 600 | relu | linear 4 nobias", shape_of(3, 1, 3, 5), CLASSES, &e);
     if (!a) fail_msg("%s", e.text);
     p.m = model_new(a, 1);
-    float *first = p.m->theta + a->param[0].offset, *bias = p.m->theta + a->param[1].offset, *second = p.m->theta + a->param[2].offset;
+    float *first = p.m->theta + a->param[0].offset, *bias = p.m->theta + a->param[1].offset;
+    float *second = p.m->theta + a->param[2].offset;
     double x[N][N], lambda[N][CLASSES], b[N];
     for (int i = 0; i < N; i++) {
         rng_normal(rng_stream(1, "test/images"), (uint32_t)i, 0, 0, p.image[i], PIXELS);
         for (int k = 0; k < PIXELS; k++) x[i][k] = p.image[i][k];
         x[i][PIXELS] = 1;
-        for (int k = 0; k < CLASSES; k++)
-            lambda[i][k] = (k == i % CLASSES ? 1.5 : -.5) * (.7 + .6 * rng_one(rng_stream(2, "test/multipliers"), (uint32_t)i, (uint32_t)k, 0));
+        for (int k = 0; k < CLASSES; k++) {
+            double draw = rng_one(rng_stream(2, "test/multipliers"), (uint32_t)i, (uint32_t)k, 0);
+            lambda[i][k] = (k == i % CLASSES ? 1.5 : -.5) * (.7 + .6 * draw);
+        }
     }
     uint32_t draw = 0;
     for (int j = 0; j < NEURONS; draw++) {
@@ -163,7 +166,8 @@ static void images_are_certified(void **state) {
         double along = cosine(&p, t, i, i);
         if (!(along > .9999)) fail_msg("image %d: the row's cosine is %.5f", i, along);
         if (!t->found[i]) fail_msg("image %d: inside %.3f, active %.3f, kink %.4f", i, t->inside[i], t->active[i], t->kink[i]);
-        if (kinks_of(&p, i) >= 2 * N && !t->certified[i]) fail_msg("image %d: %d kinks, signs %.4f", i, kinks_of(&p, i), t->signs[i]);
+        if (kinks_of(&p, i) >= 2 * N && !t->certified[i])
+            fail_msg("image %d: %d kinks, signs %.4f", i, kinks_of(&p, i), t->signs[i]);
         certified += t->certified[i];
         assert_int_equal(t->same[i], i);
         for (int k = 0; k < N; k++) {
@@ -192,7 +196,9 @@ static void others_are_not(void **state) {
         float noise[N];
         rng_normal(rng_stream(5, "test/noise"), (uint32_t)i, 0, 0, noise, N);
         for (int k = 0; k < N - 1; k++)
-            c[i][k] = i < N ? p.c[i][k] + .004f * noise[k] : i < 2 * N ? (p.c[i - N][k] + p.c[(i - N + 1) % N][k]) / 2 : .5f * noise[k];
+            c[i][k] = i < N       ? p.c[i][k] + .004f * noise[k]
+                      : i < 2 * N ? (p.c[i - N][k] + p.c[(i - N + 1) % N][k]) / 2
+                                  : .5f * noise[k];
         c[i][N - 1] = (float)p.reduced->last;
         near[i] = INFINITY;
         for (int k = 0; k < N; k++) {
@@ -211,7 +217,8 @@ static void others_are_not(void **state) {
         }
         solved += i < N && t->certified[i] && to < .02 * from;
         if (i < N) found += t->found[i] && cosine(&p, t, i, i) > .999;
-        else if (t->certified[i]) fail_msg("case %d, %.2f from the nearest image: inside %.3f, kink %.4f", i, near[i], t->inside[i], t->kink[i]);
+        else if (t->certified[i])
+            fail_msg("case %d, %.2f from the nearest image: inside %.3f, kink %.4f", i, near[i], t->inside[i], t->kink[i]);
     }
     assert_true(found >= N - 1);
     assert_true(solved >= N / 2);
@@ -257,7 +264,8 @@ static void one_image_is_one_member(void **state) {
     for (int i = 0; i < 3; i++) memcpy(c[i], p.c[at[i / 2]], sizeof c[i]);
     struct certificate *t = certify(&p, c[0], 3, 1);
     assert_int_equal(t->distinct, 2);
-    for (int j = 0; j < NEURONS; j++) t->row[NEURONS + j] = t->row[2 * NEURONS + (j + 1) % NEURONS];  // another row, the same image
+    // Another row, the same image.
+    for (int j = 0; j < NEURONS; j++) t->row[NEURONS + j] = t->row[2 * NEURONS + (j + 1) % NEURONS];
     certificate_group(t);
     assert_int_equal(t->distinct, 2);
     assert_int_equal(t->same[0], t->same[1]);

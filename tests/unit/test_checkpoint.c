@@ -95,6 +95,7 @@ static void test_beside(void **state) {
     assert_string_equal(checkpoint_beside("a/b.st", room), "a/b.st.checkpoint");
     assert_null(checkpoint_beside("-", room));
     assert_null(checkpoint_beside(NULL, room));
+    assert_null(checkpoint_beside("/dev/null", room));
     memset(longest, 'x', CHECKPOINT_ROOM - 1);
     assert_null(checkpoint_beside(longest, room));
     free(longest);

@@ -170,7 +170,8 @@ static void test_terms_are_pytorchs(void **state) {
                 struct answer a = ask(&q);
                 // Both in double: the deviation .3 is a float here. In float a term is a sum of up to some hundred products.
                 double tolerance = device ? 2e-5 : 1e-6, worst_x = worst(a.dx, dx + t * COUNT * SIZE, COUNT * SIZE);
-                if (worst(&a.value, value + t, 1) > tolerance || worst_x > tolerance || worst(a.da, da + t * COUNT, COUNT) > tolerance)
+                if (worst(&a.value, value + t, 1) > tolerance || worst_x > tolerance ||
+                    worst(a.da, da + t * COUNT, COUNT) > tolerance)
                     fail_msg("case %d, %s, %s: %.9g, and PyTorch has %.9g; gradient off by %g", which, devices[device],
                              inversion_term_name[t], a.value, value[t], worst_x);
                 assert_true(t == INVERSION_ETA4 || worst(a.da, (double[COUNT]){0}, COUNT) == 0);
@@ -261,8 +262,9 @@ static void test_stationary_at_the_truth(void **state) {
 
 // ---- the generator
 
-static const char *const tiny[3] = {"flatten | linear 4 | init normal:.5", "deconv 3 2 nobias | norm batch | tanh | init normal:.1",
-                                    "deconv 3 3 s 2 p 1 nobias | norm batch | dropout2d .1 | tanh | deconv 1 4 | sigmoid | init normal:.4"};
+static const char *const tiny[3] = {
+    "flatten | linear 4 | init normal:.5", "deconv 3 2 nobias | norm batch | tanh | init normal:.1",
+    "deconv 3 3 s 2 p 1 nobias | norm batch | dropout2d .1 | tanh | deconv 1 4 | sigmoid | init normal:.4"};
 
 static struct generator_options tiny_options(const char *device, int64_t batch) {
     struct generator_options o = generator_defaults();
@@ -297,7 +299,8 @@ static void test_gradient_against_differences(void **state) {
         int outputs, weights = 0;
         struct node *const *output = plan_outputs(generator_plan(t), &outputs), *x[VARIABLES], *gradient[VARIABLES];
         struct subject s = {.g = plan_graph(generator_plan(t)), .draws = {77}};
-        // The inputs in the order they were made: the outputs begin with the gradients of the generator's in that order, then of a.
+        // The inputs in the order they were made: the outputs begin with the gradients of the generator's in that order, then
+        // of a.
         struct node *a = NULL, *total = NULL;
         for (int i = 0; i < graph_count(s.g); i++) {
             struct node *n = graph_node(s.g, i);
@@ -319,7 +322,8 @@ static void test_gradient_against_differences(void **state) {
         double *value[VARIABLES];
         values_new(&s, N, false, value);
         value[variable_of(&s, one)][0] = 1;
-        // The weighted sum is some hundreds here, its third derivatives thousands: relative to that, a tenth of the tests' tolerance.
+        // The weighted sum is some hundreds here, its third derivatives thousands: relative to that, a tenth of the tests'
+        // tolerance.
         double off = disagreement(&s, value, &total, &one, 1, x, gradient, weights);
         if (off > 10) fail_msg("target %d: off by %g times the tolerance", which, off);
         values_free(value, s.variables);

@@ -75,7 +75,8 @@ static void check_gradient(const char *line) {
         *at = before;
         double got = (high - low) / (2 * h);
         largest = fmax(largest, fabs(want));
-        if (!(fabs(got - want) < 1e-4 * (fabs(want) + 1e-2))) fail_msg("%s: derivative %lld is %g, by differences %g", line, (long long)i, want, got);
+        if (!(fabs(got - want) < 1e-4 * (fabs(want) + 1e-2)))
+            fail_msg("%s: derivative %lld is %g, by differences %g", line, (long long)i, want, got);
     }
     assert_true(largest > 1e-3);
     free(dx), free(dl), free(spare), free(spare_l);
@@ -211,7 +212,8 @@ static struct point stationary_point(struct pool *pool) {
     evaluator_free(v);
     for (int i = 0; i < IMAGES; i++)
         for (int k = 0; k < IMAGES; k++)
-            p.lambda[i * IMAGES + k] = ((k == y[i]) - (float)candidates_probability(z + i * IMAGES, IMAGES, k)) * TRAINED_L2 / IMAGES;
+            p.lambda[i * IMAGES + k] =
+                ((k == y[i]) - (float)candidates_probability(z + i * IMAGES, IMAGES, k)) * TRAINED_L2 / IMAGES;
     return p;
 }
 
@@ -225,7 +227,11 @@ static void point_free(struct point *p) {
 static double ncc(const float *a, const float *b) {
     double ma = 0, mb = 0, ab = 0, aa = 0, bb = 0;
     for (int j = 0; j < PIXELS; j++) ma += a[j] / (double)PIXELS, mb += b[j] / (double)PIXELS;
-    for (int j = 0; j < PIXELS; j++) ab += (a[j] - ma) * (b[j] - mb), aa += (a[j] - ma) * (a[j] - ma), bb += (b[j] - mb) * (b[j] - mb);
+    for (int j = 0; j < PIXELS; j++) {
+        ab += (a[j] - ma) * (b[j] - mb);
+        aa += (a[j] - ma) * (a[j] - ma);
+        bb += (b[j] - mb) * (b[j] - mb);
+    }
     return ab / sqrt(aa * bb);
 }
 
@@ -410,7 +416,8 @@ static void number_of_images(void **state) {
     struct error e = {0};
     struct pool *pool = pool_new(1);
     struct kkt_options o = kkt_defaults(true);
-    struct model *conv = model("conv 3 3 | relu | flatten | linear 3", 3), *flat = model("flatten | linear 20 | relu | linear 3 nobias", 3);
+    struct model *conv = model("conv 3 3 | relu | flatten | linear 3", 3);
+    struct model *flat = model("flatten | linear 20 | relu | linear 3 nobias", 3);
     assert_null(direct_open(conv, true, 0, &o, pool, &e));
     assert_int_equal(e.status, EXIT_USAGE);
     e = (struct error){0};

@@ -266,8 +266,9 @@ static void test_measures(void **state) {
 
 static void test_refusals(void **state) {
     (void)state;
-    static const char *const without[] = {"conv 4 3 | relu | flatten | linear 3", "patch 3 8 | cls | pos | encoder 2 8 | head | linear 3",
-                                          "flatten | relu | linear 3", "flatten | dropout .1 | linear 3"};
+    static const char *const without[] = {"conv 4 3 | relu | flatten | linear 3",
+                                          "patch 3 8 | cls | pos | encoder 2 8 | head | linear 3", "flatten | relu | linear 3",
+                                          "flatten | dropout .1 | linear 3"};
     for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
         struct error e = {0};
         struct model *m = model_of(without[i]);
@@ -287,8 +288,8 @@ static void test_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rank), cmocka_unit_test(test_svd), cmocka_unit_test(test_decomposition), cmocka_unit_test(test_slice),
-        cmocka_unit_test(test_measures), cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_rank),  cmocka_unit_test(test_svd),      cmocka_unit_test(test_decomposition),
+        cmocka_unit_test(test_slice), cmocka_unit_test(test_measures), cmocka_unit_test(test_refusals),
     };
     msg_verbosity(-1);
     draw_images();

@@ -2,8 +2,9 @@
 # score, by architecture, by loss, beside baselines and a control.
 #
 #   make pipeline-inversion [SIZE=quick|full] [SEEDS=LIST] [THREADS=N] [ARCHS=LIST] [DATA=fashion|mnist|cifar10|svhn|synthetic]
-#                           [EACH=N] [EPOCHS=N] [REST=N] [STEPS=N] [DIRECT=N] [WIDTH=N] [OUT=DIR]
+#                           [SHAPE=CxHxW] [FROM=DIR] [EACH=N] [EPOCHS=N] [REST=N] [STEPS=N] [DIRECT=N] [WIDTH=N] [OUT=DIR]
 #
+# SHAPE: of synthetic drawings, such as 3x32x32 (1x28x28). FROM: where the published files of DATA are.
 # quick: one seed, a narrow generator and few steps, minutes. full: five seeds, the published width, hours.
 # EACH images of every class are trained on (5), long and in full batches with coupled L2, as an attacker hopes for: EPOCHS
 # for the generator's targets, REST for the direct attack's, which takes DIRECT steps (0: invert's own) and knows how many
@@ -33,9 +34,10 @@ inversion         := $(call inversion_setting,OUT,results/inversion-$(inversion_
 inversion_presets := all stationary-only no-stationary
 
 inversion_note = $(call remember,$(inversion)/settings/$1,$2)
-inversion_few = $(if $(filter synthetic,$(inversion_data)),--count 6000)
+inversion_few = $(if $(filter synthetic,$(inversion_data)),--count 6000) $(if $(call inversion_setting,SHAPE),--size $(SHAPE)) \
+                $(if $(call inversion_setting,FROM),--from '$(FROM)')
 inversion_batch := $(shell expr $(inversion_each) \* 10)
-$(call inversion_note,data,$(VERSION) $(inversion_data) $(inversion_each))
+$(call inversion_note,data,$(VERSION) $(inversion_data) $(inversion_few) $(inversion_each))
 $(call inversion_note,train,$(inversion_epochs))
 $(call inversion_note,rest,$(inversion_rest))
 $(call inversion_note,invert,$(inversion_steps) $(inversion_width))

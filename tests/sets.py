@@ -5,7 +5,8 @@
 
 tiny (idx, train of 30 and test of 12, 1x16x16, classes a, b, c;
 the first pixel of image i is i, of test image i 100 + i, the others are noise, so that packing leaves some kilobytes), tinycifar (five batches of
-2 and a test batch of 3, label = number of the image mod 10), tinysvhn (6 images, labels 10 1 2 3 4 5), plain (as tiny, known by
+2 and a test batch of 3, label = number of the image mod 10), tinysvhn (6 images, labels 10 1 2 3 4 5), colours (as tinysvhn,
+240 images of random patches, labels 1 to 10 in turn), plain (as tiny, known by
 its unpacked bytes only, since its packed ones are said to be others).
 """
 import gzip
@@ -62,12 +63,20 @@ def array(name, dims, data):
     return struct.pack("<2I", 15, len(packed)) + packed
 
 
-def svhn(count):
-    # Column-major: h runs fastest. The pixel is 8 n + h / 4 in red, w in green, 9 in blue.
-    x = b"".join(bytes([8 * n + h // 4 for w in range(32) for h in range(32)] + [w for w in range(32) for h in range(32)] + [9] * 1024)
-                 for n in range(count))
-    y = bytes([10, 1, 2, 3, 4, 5][:count])
-    return b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + array(b"X", (32, 32, 3, count), x) + array(b"y", (count, 1), y)
+# Column-major: h runs fastest. The pixel is 8 n + h / 4 in red, w in green, 9 in blue.
+def ramps(n):
+    return bytes([8 * n + h // 4 for w in range(32) for h in range(32)] + [w for w in range(32) for h in range(32)] + [9] * 1024)
+
+
+def patches(n):
+    values = b"".join(hashlib.sha256(bytes([n, channel])).digest() for channel in range(3))
+    return b"".join(values[4 * k:4 * k + 4] * 8 for k in range(24) for _ in range(4))
+
+
+def svhn(images, labels):
+    count = len(labels)
+    return (b"MATLAB 5.0 MAT-file".ljust(124) + b"\0\1IM" + array(b"X", (32, 32, 3, count), b"".join(images)) +
+            array(b"y", (count, 1), bytes(labels)))
 
 
 def describe_file(name, split, part, count, data, plain=None):
@@ -98,5 +107,6 @@ describe_set("tinycifar", "cifar", "3x32x32", ", ".join("0123456789"))
 data = put("tinycifar.tar.gz", cifar())
 describe_file("tinycifar.tar.gz", "train", "both", 10, data)
 describe_file("tinycifar.tar.gz", "test", "both", 3, data)
-describe_set("tinysvhn", "svhn", "3x32x32", ", ".join("0123456789"))
-describe_file("tinysvhn.mat", "train", "both", 6, put("tinysvhn.mat", svhn(6)))
+for name, image, labels in (("tinysvhn", ramps, [10, 1, 2, 3, 4, 5]), ("colours", patches, [1 + n % 10 for n in range(240)])):
+    describe_set(name, "svhn", "3x32x32", ", ".join("0123456789"))
+    describe_file(f"{name}.mat", "train", "both", len(labels), put(f"{name}.mat", svhn(map(image, range(len(labels))), labels)))

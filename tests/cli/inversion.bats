@@ -1,4 +1,4 @@
-# make pipeline-inversion, tiny and on drawings: every step leaves its file, what runs again, what the table names.
+# make pipeline-inversion, tiny, on drawings and in colour: every step leaves its file, what runs again, what the table names.
 
 run_pipeline() { make --no-print-directory pipeline-inversion DATA=synthetic EACH=2 STEPS=2 EPOCHS=2 REST=20 DIRECT=20 WIDTH=2 ARCHS=mlp,vit THREADS=1 OUT="$OUT" "$@"; }
 
@@ -43,4 +43,26 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
     run make --no-print-directory pipeline-inversion SIZE=huge OUT="$BATS_TEST_TMPDIR/huge"
     [ "$status" -eq 2 ]
     [[ "$output" == *"SIZE=huge: quick or full expected"* ]]
+}
+
+@test "colour: published files of one's own, scored beside a control, the direct attack and the generator" {
+    local sets="$BATS_TEST_TMPDIR/sets" out="$BATS_TEST_TMPDIR/colours"
+    mkdir "$sets"
+    python3 tests/sets.py "$sets" > "$BATS_TEST_TMPDIR/SOURCES"
+    ASSAY_SOURCES="$BATS_TEST_TMPDIR/SOURCES" run_pipeline DATA=colours FROM="$sets" EACH=1 ARCHS=mlp OUT="$out" > /dev/null 2>&1
+    [ "$(tensor ls "$out/1/mlp-all.st" | grep -c 'x .*\[20, 3, 32, 32\]')" -eq 1 ]
+    for attack in mlp defences; do
+        run tensor ls "$out/1/score-$attack.st"
+        for key in ncc.auc ncc.auc_interval ncc.tpr_at_fpr_1e-2 baseline.classes.auc; do [[ "$output" == *" $key = "* ]]; done
+        [[ "$output" == *"wall.x "*", 3, 3, 32, 32]"* ]]
+        [ -s "$out/1/wall-$attack.png" ]
+    done
+    # The direct attack finds patches that nothing resembles.
+    awk '$2 == "NCC" && $4 > .9 { found = 1 } END { exit !found }' "$out/pooled-defences.txt"
+}
+
+@test "drawings have the shape that is asked for" {
+    run_pipeline OUT="$BATS_TEST_TMPDIR/shape" SHAPE=3x32x32 -n > "$BATS_TEST_TMPDIR/commands"
+    [ "$(grep -c 'fetch -q synthetic --count 6000 --size 3x32x32' "$BATS_TEST_TMPDIR/commands")" -eq 5 ]
+    [ "$(grep -c 'fetch -q synthetic' "$BATS_TEST_TMPDIR/commands")" -eq 5 ]
 }

@@ -83,6 +83,12 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     run -0 invert "$DATA/colour-model.st" "${QUICK[@]}" -n 8 -o "$OUT"
     [ "$(look "$OUT" 'shape["x"]')" = "[8, 3, 32, 32]" ]
     [ "$(look "$OUT" 'config["know"]')" = "['weights', 'architecture', 'classes', 'pixel-range', 'mean-image', 'equal-classes']" ]
+    for arch in mlp cnn vit; do
+        trainclf -q -i "$DATA/colour.st" --arch "$arch" --epochs 1 --batch 30 -o "$BATS_TEST_TMPDIR/colour.st"
+        run -0 invert "$BATS_TEST_TMPDIR/colour.st" -m generator --width 2 --batch 4 --steps 2 -n 4 -o "$OUT"
+        sound "$OUT" 4
+        [ "$(look "$OUT" 'shape["x"]')" = "[4, 3, 32, 32]" ]
+    done
     run -0 trainclf -q -i "$DATA/train.st" --arch "homogeneous 8" --positive 1,3,5 --epochs 2 -o "$BATS_TEST_TMPDIR/binary.st"
     run -0 invert "$BATS_TEST_TMPDIR/binary.st" "${QUICK[@]}" -n 6 -o "$OUT"
     [ "$(look "$OUT" 'sorted(t["y"])')" = "[0, 0, 0, 1, 1, 1]" ]

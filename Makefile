@@ -20,7 +20,6 @@ endef
 
 .DEFAULT_GOAL := all
 .DELETE_ON_ERROR:
-.SECONDARY:
 .SUFFIXES:
 GOALS := $(or $(MAKECMDGOALS),all)
 JUST_WORDS := clean help uninstall
@@ -88,6 +87,10 @@ TOOLS := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 UNIT  := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/bench_*.c))
 FUZZ  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+MAINS := $(patsubst %.c,$(BUILD)/%.o,$(foreach part,tools tests/unit tests/bench tests/fuzz,$(wildcard $(part)/*.c)))
+# Kept between builds. Without the list every file would be secondary, and make walks a chain of such files, each of two
+# others before it, in every way there is: the pipelines are such chains.
+.SECONDARY: $(MAINS)
 
 # Other flags, or another list of objects, are a reason to build again: a file each that changes only when they do.
 ifneq ($(filter-out $(JUST_WORDS),$(GOALS)),)
@@ -277,5 +280,4 @@ packages:
 	@:
 
 include $(wildcard pipelines/*.mk)
--include $(patsubst %.o,%.d,$(OBJECTS) $(TOOLS:%=$(BUILD)/tools/%.o) $(UNIT:%=$(BUILD)/tests/unit/%.o) \
-           $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/bench/*.c)) $(FUZZ:%=$(BUILD)/tests/fuzz/%.o) $(BUILD)/tests/fuzz/replay.o)
+-include $(patsubst %.o,%.d,$(OBJECTS) $(MAINS))

@@ -45,6 +45,12 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
     [[ "$output" == *"SIZE=huge: quick or full expected"* ]]
 }
 
+@test "the plan of five seeds is made in a moment" {
+    run timeout 30 make -n --no-print-directory pipeline-inversion SIZE=full OUT="$BATS_TEST_TMPDIR/plan"
+    [ "$status" -eq 0 ]
+    [ "$(grep -c 'invert .* --preset all' <<< "$output")" -eq 15 ]
+}
+
 @test "colour: published files of one's own, scored beside a control, the direct attack and the generator" {
     local sets="$BATS_TEST_TMPDIR/sets" out="$BATS_TEST_TMPDIR/colours"
     mkdir "$sets"

@@ -627,10 +627,12 @@ static void free_neuron(void *data, long job, int worker) {
     free(kink);
 }
 
-double settle_kinks(const struct model *m, const float *image, int64_t n, double l2, double bound, const double *u, double *s, int64_t *kinks,
-                    struct pool *pool) {
+double settle_kinks(const struct model *m, const float *image, int64_t n, double l2, double bound, const double *u, double *s,
+                    int64_t *kinks, struct pool *pool) {
     const struct arch_tensor *bias, *weight = arch_first_linear(m->arch, &bias);
-    struct freeing f = {.m = m, .u = u, .n = n, .columns = first_columns(m), .width = weight->shape.dim[0], .l2 = l2, .bound = bound, .s = s};
+    struct freeing f = {.m = m, .u = u, .n = n, .columns = first_columns(m), .width = weight->shape.dim[0], .l2 = l2};
+    f.bound = bound;
+    f.s = s;
     double *row = augmented(m, image, n, f.columns), *gram = memory_take((size_t)(n * n + 1) * sizeof *gram), total = 0;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j <= i; j++) gram[i * n + j] = gram[j * n + i] = inner(row + i * f.columns, row + j * f.columns, f.columns);

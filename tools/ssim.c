@@ -5,8 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "../common/audit/marks.h"
 #include "../common/audit/images.h"
+#include "../common/audit/kkt_gate.h"
+#include "../common/audit/marks.h"
 #include "../common/audit/pairs.h"
 #include "../common/audit/scorecard.h"
 #include "../common/base/arena.h"
@@ -20,7 +21,7 @@
 #include "../common/io/record.h"
 
 static struct {
-    const char *truth, *control, *among, *beside, *baselines, *output, *png, *fail_if;
+    const char *truth, *control, *among, *model, *beside, *baselines, *output, *png, *fail_if;
     int64_t blocks, threads;
     uint64_t seed;
     bool exclude, gaussian, pool, json;
@@ -32,6 +33,8 @@ static struct opt opts[] = {
     {"exclude", 0, OPT_FLAG, &o.exclude, NULL, "leave control images out that are training images too", NULL, 0, 0, false},
     {"blocks", 0, OPT_INT, &o.blocks, "N", "blocks of control, each of as many images as the truth", NULL, 1, 1000, false},
     {"among", 'a', OPT_FILE, &o.among, "DATA", "images a certified candidate must not be nearer to than to its own; the control without it", NULL, 0, 0,
+     false},
+    {"model", 0, OPT_FILE, &o.model, "MODEL", "what was inverted: its KKT residual at the truth, an oracle's diagnostic", NULL, 0, 0,
      false},
     {"baselines", 0, OPT_WORDS, &o.baselines, "LIST", "what else is scored as candidates are", "none|noise|mean|classes|heldout", 0, 0, false},
     {"beside", 0, OPT_TEXT, &o.beside, "LIST", "more candidates to score, NAME=FILE with commas: other attacks, or a model of other images", NULL, 0, 0,
@@ -53,10 +56,12 @@ static struct program program = {
                 "ssim test.st other.st --json\n"
                 "tensor cut train.st --rows 0:10 -o members.st\n"
                 "ssim members.st --truth members.st --control train.st --exclude -o one.st --png wall.png\n"
+                "trainclf -i members.st --arch \"homogeneous 100\" --l2 1e-3 --epochs 200 --settle lbfgs:200 -o model.st\n"
+                "ssim members.st -t members.st -c train.st --exclude --model model.st -o one.st\n"
                 "ssim other.st -t members.st -c train.st --exclude --beside test=test.st -o two.st\n"
                 "ssim other.st -t members.st -c train.st --exclude --baselines none --fail-if 'ncc.auc>.9' -o two.st\n"
                 "ssim --pool one.st two.st --json",
-    .see_also = "fetch(1), trainclf(1), tensor(1), report(1), blob(5)",
+    .see_also = "fetch(1), invert(1), trainclf(1), tensor(1), report(1), blob(5)",
 };
 
 // ---- the command line
@@ -75,7 +80,7 @@ static bool same_file(const char *a, const char *b) {
 }
 
 static void check_mode(const struct operands *operands) {
-    static const char *const only_card[] = {"control", "exclude", "blocks", "among", "baselines", "beside", "png"};
+    static const char *const only_card[] = {"control", "exclude", "blocks", "among", "model", "baselines", "beside", "png"};
     if (o.pool && o.truth) msg_usage("--pool takes scores, and --truth makes one");
     for (size_t i = 0; i < sizeof only_card / sizeof *only_card && !o.truth; i++)
         if (opt_given(&program, only_card[i])) msg_usage("--%s is for --truth", only_card[i]);
@@ -88,7 +93,7 @@ static void check_mode(const struct operands *operands) {
 static void check(const struct operands *operands, struct gate *gate) {
     struct error e = {0};
     check_mode(operands);
-    int from_stdin = is_stdio(o.truth) + is_stdio(o.control) + is_stdio(o.among);
+    int from_stdin = is_stdio(o.truth) + is_stdio(o.control) + is_stdio(o.among) + is_stdio(o.model);
     for (int i = 0; i < operands->count; i++) from_stdin += is_stdio(operands->value[i]);
     if (from_stdin > 1) msg_usage("standard input can be one of the inputs");
     if ((is_stdio(o.output) || (!o.output && !o.json && !bare() && !is_stdio(o.png))) + o.json + is_stdio(o.png) > 1)
@@ -267,6 +272,8 @@ static bool compare(char **path, struct pool *pool, struct result *r, struct err
 
 struct card {
     struct images *candidates, *truth, *control, *among;
+    struct model *model;
+    struct pool *pool;
     struct beside beside;
     struct control *s;
     struct scorecard_match *match[1 + BASELINES + BESIDE_MAX];  // they own the numbers of the tensors
@@ -290,15 +297,17 @@ static json_t *settings_of(const struct card *c) {
 }
 
 static void begin_card(const struct card *c, struct result *r) {
-    const struct blob *input[4 + BESIDE_MAX] = {c->candidates->blob, c->truth->blob, c->control->blob};
+    const struct blob *input[5 + BESIDE_MAX] = {c->candidates->blob, c->truth->blob, c->control->blob};
     int inputs = 3;
     if (c->among) input[inputs++] = c->among->blob;
+    if (c->model) input[inputs++] = c->model->blob;
     for (int i = 0; i < c->beside.count; i++) input[inputs++] = c->beside.at[i].images->blob;
     begin(r, settings_of(c), input, inputs);
     record_text(r->record, "config.candidates", c->candidates->blob->digest);
     record_text(r->record, "config.truth", c->truth->blob->digest);
     record_text(r->record, "config.control", c->control->blob->digest);
     if (c->among) record_text(r->record, "config.among", c->among->blob->digest);
+    if (c->model) record_text(r->record, "config.model", c->model->blob->digest);
     if (c->truth->source) blob_set_meta(r->b, "assay.source", c->truth->source);
 }
 
@@ -357,6 +366,18 @@ static bool score_marks(struct card *c, struct result *r, struct error *e) {
     return true;
 }
 
+static bool score_model(const struct card *c, struct result *r, struct error *e) {
+    struct kkt_gate gate;
+    if (!c->model) return true;
+    if (!kkt_gate_measure(c->model, c->truth, &gate, c->pool, e)) return false;
+    kkt_gate_save(&gate, r->record);
+    char more[64] = "";
+    if (!gate.refused) snprintf(more, sizeof more, ", and derivatives free on kinks %.2g", gate.free_kinks);
+    msg_say("%-24s %7.5f; with the best multipliers %.5f%s (an oracle's diagnostic)", "KKT residual at truth", gate.given,
+            gate.best, more);
+    return true;
+}
+
 static bool score_beside(struct card *c, const struct images *images, const char *name, struct result *r, struct error *e) {
     char path[96];
     struct scorecard_match *m = scorecard_match(c->s, images, 0, NULL, e);
@@ -384,17 +405,18 @@ static bool score_baselines(struct card *c, struct result *r, struct error *e) {
     return true;
 }
 
-static bool open_card(struct card *c, const char *path, struct pool *pool, struct error *e) {
+static bool open_card(struct card *c, const char *path, struct error *e) {
     struct control_options options = {(int)o.blocks, o.seed, o.exclude};
     if (!(c->candidates = images_open(path, e)) || !(c->truth = images_open(o.truth, e)) || !(c->control = images_open(o.control, e))) return false;
     if ((o.among && !(c->among = images_open(o.among, e))) || !open_beside(&c->beside, e)) return false;
-    c->s = control_open(c->truth, c->control, &options, pool, e);
+    if (o.model && !(c->model = model_open(o.model, e))) return false;
+    c->s = control_open(c->truth, c->control, &options, c->pool, e);
     return c->s;
 }
 
 static bool score(const char *path, struct pool *pool, struct result *r, struct error *e) {
-    struct card c = {0};
-    bool fine = open_card(&c, path, pool, e);
+    struct card c = {.pool = pool};
+    bool fine = open_card(&c, path, e);
     if (fine) {
         begin_card(&c, r);
         note_odd(&c, r->record);
@@ -405,7 +427,7 @@ static bool score(const char *path, struct pool *pool, struct result *r, struct 
         say_card(r->record);
         c.wall = scorecard_wall(c.s, c.match[0], c.candidates, c.marks.verdict, WALL_MAX);
         scorecard_save_wall(c.s, &c.wall, r->b);
-        fine = score_baselines(&c, r, e) && write_all(r, e);
+        fine = score_baselines(&c, r, e) && score_model(&c, r, e) && write_all(r, e);
     }
     for (int i = 0; i < c.matches; i++) scorecard_match_free(c.match[i]);
     scorecard_wall_free(&c.wall);
@@ -416,6 +438,7 @@ static bool score(const char *path, struct pool *pool, struct result *r, struct 
     images_free(c.truth);
     images_free(c.control);
     images_free(c.among);
+    model_free(c.model);
     return fine;
 }
 

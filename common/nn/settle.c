@@ -219,27 +219,29 @@ static int32_t *take_labels(const struct model *m, const struct dataset *d, cons
     return label;
 }
 
+static float *take_images(const struct dataset *d, const int64_t *index, int64_t n, struct pool *pool) {
+    float *image = memory_take((size_t)(n * dataset_image_size(d) + 1) * sizeof *image);
+    model_images(d, index, 0, n, image, pool);
+    return image;
+}
+
 static struct problem whole_problem(struct model *m, const struct dataset *d, const int64_t *index, int64_t n, const struct settle_options *o,
                                     struct pool *pool) {
     struct problem p = {.m = m, .o = o, .n = n, .size = dataset_image_size(d), .pool = pool};
-    p.images = memory_take((size_t)(n * p.size + 1) * sizeof *p.images);
-    model_images(d, index, 0, n, p.images, pool);
+    p.images = take_images(d, index, n, pool);
     p.label = take_labels(m, d, index, n);
     return p;
 }
 
 // Rows [x, 1] (no 1 without a bias) of normalised images.
-static double *augmented(const struct model *m, const struct dataset *d, const int64_t *index, int64_t n, int64_t columns) {
-    int64_t size = dataset_image_size(d);
-    float *image = memory_take((size_t)size * sizeof *image);
+static double *augmented(const struct model *m, const float *image, int64_t n, int64_t columns) {
+    int64_t size = shape_count(&m->arch->input);
     double *row = memory_take((size_t)(n * columns + 1) * sizeof *row);
-    for (int64_t i = 0; i < n; i++) {
-        dataset_image(d, index[i], image);
+    for (int64_t i = 0; i < n; i++, image += size) {
         for (int64_t j = 0; j < size; j++)
             row[i * columns + j] = (image[j] - (m->mean_count ? (double)m->mean[m->mean_count > 1 ? j : 0] : 0)) / m->std;
         if (columns > size) row[i * columns + size] = 1;
     }
-    free(image);
     return row;
 }
 
@@ -261,8 +263,8 @@ struct coordinates {
 };
 
 // Gram-Schmidt, every row twice ("twice is enough", Giraud et al. 2005); rows that depend on others add nothing.
-static struct coordinates coordinates_of(const struct model *m, const struct dataset *d, const int64_t *index, int64_t n, int64_t columns) {
-    struct coordinates c = {.n = n, .columns = columns, .row = augmented(m, d, index, n, columns)};
+static struct coordinates coordinates_of(const struct model *m, const float *image, int64_t n, int64_t columns) {
+    struct coordinates c = {.n = n, .columns = columns, .row = augmented(m, image, n, columns)};
     c.basis = memory_take((size_t)(n * columns + 1) * sizeof *c.basis);
     for (int64_t i = 0; i < n; i++) {
         double *v = c.basis + c.rank * columns, before = sqrt(inner(c.row + i * columns, c.row + i * columns, columns));
@@ -549,7 +551,9 @@ bool settle_run(struct model *m, const struct dataset *d, const int64_t *index, 
         problem_close(&p);
         return fine;
     }
-    struct coordinates c = coordinates_of(m, d, index, n, first_columns(m));
+    float *image = take_images(d, index, n, pool);
+    struct coordinates c = coordinates_of(m, image, n, first_columns(m));
+    free(image);
     struct model *within = model_within(m, c.rank, e);
     bool fine = within != NULL;
     if (fine) {
@@ -567,11 +571,10 @@ bool settle_run(struct model *m, const struct dataset *d, const int64_t *index, 
 // ---- the residual with free derivatives
 
 struct freeing {
-    const struct problem *p;
     const struct model *m;
-    const double *row, *gram;  // [n][columns], [n][n]
-    int64_t columns, width;
-    double l2, *least;         // per neuron: the least squared gradient of its row of [W | b]
+    const double *row, *gram, *u;  // [n][columns], [n][n], [n][width]
+    int64_t n, columns, width;
+    double l2, bound, *s, *least;  // [n][width] or NULL; per neuron: the least squared gradient of its row of [W | b]
     int64_t *kinks;
 };
 
@@ -582,7 +585,7 @@ static void free_neuron(void *data, long job, int worker) {
     (void)worker;
     struct freeing *f = data;
     enum { SWEEPS = 1000 };
-    int64_t n = f->p->n, j = job, kinks = 0;
+    int64_t n = f->n, j = job, kinks = 0;
     const struct arch_tensor *bias, *weight = arch_first_linear(f->m->arch, &bias);
     const float *theta = f->m->theta;
     double *w = memory_take((size_t)(f->columns + 5 * n) * sizeof *w), *a = w + f->columns, *u = a + n, *s = u + n, *r = s + n, *c = r + n, squares = 0;
@@ -593,10 +596,10 @@ static void free_neuron(void *data, long job, int worker) {
     }
     for (int64_t i = 0; i < n; i++) {
         a[i] = inner(w, f->row + i * f->columns, f->columns);
-        u[i] = real_at(f->p, f->p->slopes, i * f->width + j);
-        s[i] = a[i] > 0;
+        u[i] = f->u[i * f->width + j];
+        s[i] = f->s ? f->s[i * f->width + j] : a[i] > 0;
         c[i] = s[i] * u[i];
-        if (fabs(a[i]) < SETTLE_KINK) kink[kinks++] = i;
+        if (fabs(a[i]) < f->bound) kink[kinks++] = i;
     }
     for (int64_t i = 0; i < n; i++) r[i] = f->l2 * a[i] + inner(f->gram + i * n, c, n);  // x_i times the row
     for (int sweep = 0; sweep < SWEEPS; sweep++) {
@@ -619,34 +622,47 @@ static void free_neuron(void *data, long job, int worker) {
     double least = f->l2 * f->l2 * squares + f->l2 * inner(c, a, n) + inner(c, r, n);
     f->least[j] = least > 0 ? least : 0;
     f->kinks[j] = kinks;
+    for (int64_t i = 0; f->s && i < n; i++) f->s[i * f->width + j] = s[i];
     free(w);
     free(kink);
 }
 
-static void free_kinks(const struct problem *p, const struct dataset *d, const int64_t *index, double plain, struct stationarity *out) {
-    const struct arch_tensor *bias, *weight = arch_first_linear(p->m->arch, &bias);
-    struct freeing f = {.p = p, .m = p->m, .columns = first_columns(p->m), .width = weight->shape.dim[0], .l2 = p->o->l2};
-    int64_t n = p->n;
-    double *row = augmented(p->m, d, index, n, f.columns), *gram = memory_take((size_t)(n * n) * sizeof *gram), total = 0;
+double settle_kinks(const struct model *m, const float *image, int64_t n, double l2, double bound, const double *u, double *s,
+                    int64_t *kinks, struct pool *pool) {
+    const struct arch_tensor *bias, *weight = arch_first_linear(m->arch, &bias);
+    struct freeing f = {.m = m, .u = u, .n = n, .columns = first_columns(m), .width = weight->shape.dim[0], .l2 = l2};
+    f.bound = bound;
+    f.s = s;
+    double *row = augmented(m, image, n, f.columns), *gram = memory_take((size_t)(n * n + 1) * sizeof *gram), total = 0;
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j <= i; j++) gram[i * n + j] = gram[j * n + i] = inner(row + i * f.columns, row + j * f.columns, f.columns);
     f.row = row;
     f.gram = gram;
     f.least = memory_take((size_t)f.width * sizeof *f.least);
     f.kinks = memory_take((size_t)f.width * sizeof *f.kinks);
-    pool_run(p->pool, (long)f.width, free_neuron, &f);
-    for (int64_t j = 0; j < f.width; j++) total += f.least[j], out->kinks += f.kinks[j];
-    // All other parameters keep their gradient: the whole's less the first layer's.
-    double first = 0;
-    for (int64_t i = 0; i < weight->count; i++) first += (double)p->flat[weight->offset + i] * p->flat[weight->offset + i];
-    for (int64_t i = 0; bias && i < bias->count; i++) first += (double)p->flat[bias->offset + i] * p->flat[bias->offset + i];
-    out->pairs = n * f.width;
-    if (plain > first) total += plain - first;
-    out->residual_kinks = sqrt(total) / (p->o->l2 * out->norm);
+    pool_run(pool, (long)f.width, free_neuron, &f);
+    *kinks = 0;
+    for (int64_t j = 0; j < f.width; j++) total += f.least[j], *kinks += f.kinks[j];
     free(row);
     free(gram);
     free(f.least);
     free(f.kinks);
+    return total;
+}
+
+static void free_kinks(const struct problem *p, double plain, struct stationarity *out) {
+    const struct arch_tensor *bias, *weight = arch_first_linear(p->m->arch, &bias);
+    out->pairs = p->n * weight->shape.dim[0];
+    double *u = memory_take((size_t)(out->pairs + 1) * sizeof *u);
+    for (int64_t i = 0; i < out->pairs; i++) u[i] = real_at(p, p->slopes, i);
+    double total = settle_kinks(p->m, p->images, p->n, p->o->l2, SETTLE_KINK, u, NULL, &out->kinks, p->pool);
+    free(u);
+    // All other parameters keep their gradient: the whole's less the first layer's.
+    double first = 0;
+    for (int64_t i = 0; i < weight->count; i++) first += (double)p->flat[weight->offset + i] * p->flat[weight->offset + i];
+    for (int64_t i = 0; bias && i < bias->count; i++) first += (double)p->flat[bias->offset + i] * p->flat[bias->offset + i];
+    if (plain > first) total += plain - first;
+    out->residual_kinks = sqrt(total) / (p->o->l2 * out->norm);
 }
 
 bool settle_measure(struct model *m, const struct dataset *d, const int64_t *index, int64_t n, const struct settle_options *o,
@@ -659,7 +675,7 @@ bool settle_measure(struct model *m, const struct dataset *d, const int64_t *ind
         double plain = dot(&p, p.flat, p.flat);
         out->norm = sqrt(squares(&p));
         out->residual = residual_of(&p);
-        if (p.slope && out->norm > 0) free_kinks(&p, d, index, plain, out);
+        if (p.slope && out->norm > 0) free_kinks(&p, plain, out);
     }
     problem_close(&p);
     return fine;

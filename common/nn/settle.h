@@ -51,6 +51,15 @@ enum { SETTLE_EXAMPLES = 2000 };
 bool settle_measure(struct model *m, const struct dataset *d, const int64_t *index, int64_t n, const struct settle_options *o,
                     struct stationarity *out, struct pool *pool, struct error *e);
 
+// A first layer behind which relu stands, on images [n][C H W]: the least of
+//
+//     sum_j |l2 [w_j, b_j] + sum_i s_ij u_ij [x_i, 1]|^2 ,     s_ij in [0, 1] where |w_j x_i + b_j| < bound,
+//
+// over neurons j, with u [n][width], x_i as the network sees it. s [n][width]: the start, and the only value off the kinks; at
+// the end the best. NULL: 1 where the pre-activation is positive, else 0. *kinks: how many are within the bound.
+double settle_kinks(const struct model *m, const float *image, int64_t n, double l2, double bound, const double *u, double *s,
+                    int64_t *kinks, struct pool *pool);
+
 // Moves m->theta. An interruption (out.h) sets *interrupted and leaves m as it was. *steps: taken.
 bool settle_run(struct model *m, const struct dataset *d, const int64_t *index, int64_t n, const struct settle_options *o,
                 int64_t *steps, bool *interrupted, struct pool *pool, struct error *e);

@@ -148,6 +148,29 @@ END_OF_PYTHON
     )
 }
 
+@test "the KKT residual at the truth is that of training, and less with better multipliers" {
+    trainclf -q -i "$DATA/members.st" --arch "flatten | linear 80 | relu | linear 4 nobias fixed" --l2 1e-2 --batch 8 --epochs 100 \
+        --settle lbfgs:500 --stationarity -o "$BATS_TEST_TMPDIR/model.st"
+    run -0 ssim "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --baselines none --model "$BATS_TEST_TMPDIR/model.st" -o "$OUT"
+    echo "$output"
+    [[ "$output" == *"KKT residual at truth"*"oracle's diagnostic"* ]]
+    [ "$(look "$OUT" '(lambda g: g["free_kinks"] < .05 * g["best"] and g["best"] <= g["given"] and not g["scale_fitted"])(metrics["kkt_gate"])')" = True ]
+    [ "$(look "$OUT" 'round(metrics["kkt_gate"]["scale"], 9), config["model"] in [i for l in lineage for i in l["inputs"]]')" = "(12.5, True)" ]
+    residual=$(look "$BATS_TEST_TMPDIR/model.st" 'metrics["stationarity"]["residual"]')
+    [ "$(look "$OUT" "abs(metrics['kkt_gate']['given'] / $residual - 1) < 1e-3")" = True ]
+    # What is released names no decay, and another network has no such kinks.
+    tensor -q release "$BATS_TEST_TMPDIR/model.st" -o "$BATS_TEST_TMPDIR/released.st"
+    ssim -q "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --baselines none --model "$BATS_TEST_TMPDIR/released.st" -o "$OUT"
+    [ "$(look "$OUT" 'metrics["kkt_gate"]["scale_fitted"] and metrics["kkt_gate"]["free_kinks"] < .05 * metrics["kkt_gate"]["best"]')" = True ]
+    trainclf -q -i "$DATA/members.st" --arch "conv 3 3 | relu | flatten | linear 4" --epochs 1 -o "$BATS_TEST_TMPDIR/conv.st"
+    run -0 ssim "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --baselines none --model "$BATS_TEST_TMPDIR/conv.st" -o "$OUT"
+    [[ "$output" != *"free on kinks"* ]]
+    [ "$(look "$OUT" '"linear in the whole image" in metrics["kkt_gate"]["free_kinks_refused"]')" = True ]
+    rm "$OUT"
+    refuse 2 "--model is for --truth" "$DATA/members.st" "$DATA/members.st" --model "$BATS_TEST_TMPDIR/conv.st"
+    refuse 3 "dataset" "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --model "$DATA/members.st"
+}
+
 @test "runs are pooled, each compared with its own control" {
     for seed in 1 2 3; do
         ssim -q "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --seed $seed --beside "o=$DATA/others.st" -o "$BATS_TEST_TMPDIR/$seed"

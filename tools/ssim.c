@@ -157,10 +157,11 @@ static double real(const json_t *record, const char *path) {
 }
 
 static void say_digits(const json_t *record, const char *what, const char *path, int digits, const char *more) {
-    char low[160], high[160];
+    char low[160], high[160], interval[80] = "";
     snprintf(low, sizeof low, "%s_interval.0", path);
     snprintf(high, sizeof high, "%s_interval.1", path);
-    msg_say("%-24s %7.*f (%.*f to %.*f)%s", what, digits, real(record, path), digits, real(record, low), digits, real(record, high), more);
+    if (record_get(record, low)) snprintf(interval, sizeof interval, " (%.*f to %.*f)", digits, real(record, low), digits, real(record, high));
+    msg_say("%-24s %7.*f%s%s", what, digits, real(record, path), interval, more);
 }
 
 static void say_interval(const json_t *record, const char *what, const char *path, const char *more) {

@@ -9,6 +9,7 @@
 #include "../base/arena.h"
 #include "../base/hash.h"
 #include "../io/record.h"
+#include "roc.h"
 
 const double membership_fpr[MEMBERSHIP_RATES] = {1e-2, 1e-3};
 const char *const membership_fpr_key[MEMBERSHIP_RATES] = {"1e-2", "1e-3"};
@@ -150,13 +151,27 @@ static double *placements(const struct ranked *r, int64_t n, int64_t members, in
     return place;
 }
 
-static struct interval interval_of(double auc, double variance_of_auc, int64_t smaller) {
-    if (!(variance_of_auc > 0) || !(auc > 0 && auc < 1)) {
-        double bound = pow(.025, 1 / (double)smaller);
-        return auc >= 1 ? (struct interval){bound, 1} : auc <= 0 ? (struct interval){0, 1 - bound} : (struct interval){auc, auc};
-    }
+static struct interval logit_interval(double auc, double variance_of_auc) {
+    if (!(auc > 0 && auc < 1)) return (struct interval){auc, auc};
     double logit = log(auc / (1 - auc)), wide = stats_normal_quantile(.975) * sqrt(variance_of_auc) / (auc * (1 - auc));
     return (struct interval){1 / (1 + exp(wide - logit)), 1 / (1 + exp(-wide - logit))};
+}
+
+// How many members are over each of the others, the best first.
+static struct roc_above above_of(const struct ranked *r, int64_t n, int64_t members, int64_t others) {
+    struct roc_above above = {members, others, memory_take((size_t)(others + 2) * sizeof *above.count)};
+    int64_t over = 0, passed = 0;
+    for (int64_t i = n - 1, end; i >= 0; i = end) {
+        int64_t tied = 0;
+        for (end = i; end >= 0 && r[end].score == r[i].score; end--) {
+            if (r[end].member) tied++;
+            else above.count[++passed] = over;
+        }
+        over += tied;
+    }
+    above.count[0] = 0;
+    above.count[others + 1] = members;
+    return above;
 }
 
 struct membership membership_of(const double *score, const unsigned char *member, int64_t n) {
@@ -175,15 +190,17 @@ struct membership membership_of(const double *score, const unsigned char *member
     for (int64_t i = 0; i < n; i++)
         if (which[i]) sum += place[i];
     s.auc = sum / (double)s.members;
-    double v = variance(place, which, true, n, s.members) / (double)s.members + variance(place, which, false, n, s.others) / (double)s.others;
-    s.interval = interval_of(s.auc, v, s.members < s.others ? s.members : s.others);
+    double of_members = variance(place, which, true, n, s.members) / (double)s.members;
+    double of_others = variance(place, which, false, n, s.others) / (double)s.others;
+    s.interval = roc_widen(logit_interval(s.auc, of_members + of_others), s.auc, s.members < s.others ? s.members : s.others);
+    struct roc_above above = above_of(r, n, s.members, s.others);
     for (int k = 0; k < MEMBERSHIP_RATES; k++) {
-        s.at[k].allowed = (int64_t)floor(membership_fpr[k] * (double)s.others + 1e-9);
-        int64_t passed = 0, i = n - 1;
-        for (; i >= 0; i--)
-            if (!r[i].member && passed++ == s.at[k].allowed) break;
-        for (int64_t j = n - 1; j >= 0 && (i < 0 || r[j].score > r[i].score); j--) s.at[k].hits += r[j].member;
+        struct roc_rate rate = roc_rate(&above, 1, membership_fpr[k]);
+        s.at[k].allowed = roc_allowed(s.others, membership_fpr[k]);
+        s.at[k].hits = rate.hits;
+        s.at[k].interval = rate.interval;
     }
+    free(above.count);
     free(r);
     free(which);
     free(place);
@@ -193,12 +210,12 @@ struct membership membership_of(const double *score, const unsigned char *member
 void membership_save(const struct membership *s, json_t *record, const char *path) {
     char name[96];
 #define KEY(...) (snprintf(name, sizeof name, __VA_ARGS__), name)
-    record_real(record, KEY("%s.auc", path), s->auc);
-    record_set(record, KEY("%s.auc_interval", path), json_pack("[f, f]", s->interval.low, s->interval.high));
+    record_estimate(record, KEY("%s.auc", path), s->auc, s->interval);
     record_int(record, KEY("%s.members", path), s->members);
     record_int(record, KEY("%s.others", path), s->others);
     for (int k = 0; k < MEMBERSHIP_RATES; k++) {
-        record_rate(record, KEY("%s.tpr_at_fpr_%s", path, membership_fpr_key[k]), (long)s->at[k].hits, (long)s->members);
+        double rate = (double)s->at[k].hits / (double)s->members;
+        record_estimate(record, KEY("%s.tpr_at_fpr_%s", path, membership_fpr_key[k]), rate, s->at[k].interval);
         record_int(record, KEY("%s.false_positives_at_fpr_%s", path, membership_fpr_key[k]), s->at[k].allowed);
     }
 #undef KEY

@@ -88,9 +88,7 @@ void pairs_summary(const double *value, int64_t count, uint64_t seed, json_t *re
     }
     struct interval interval = bootstrap_mean(some, finite, seed, "score/mean");
     snprintf(key, sizeof key, "%s.mean", path);
-    record_real(record, key, mean_of(some, finite));
-    snprintf(key, sizeof key, "%s.mean_interval", path);
-    record_set(record, key, finite ? json_pack("[f, f]", interval.low, interval.high) : json_null());
+    record_estimate(record, key, mean_of(some, finite), interval);
     qsort(all, (size_t)there, sizeof *all, ascending);
     snprintf(key, sizeof key, "%s.median", path);
     record_real(record, key, there ? (all[(there - 1) / 2] == all[there / 2] ? all[there / 2] : (all[(there - 1) / 2] + all[there / 2]) / 2) : NAN);

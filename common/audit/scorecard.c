@@ -325,25 +325,23 @@ static void save_matched(const struct scorecard_run *run, int runs, float bar, c
 void scorecard_save(const struct scorecard_run *run, int runs, uint64_t seed, json_t *record, const char *path) {
     char key[256];
     struct roc_run *roc = memory_take((size_t)(runs + 1) * sizeof *roc);
-    int64_t hits = 0, members = 0;
-    float threshold = 0;
+    struct roc_above *above = memory_take((size_t)(runs + 1) * sizeof *above);
     for (int i = 0; i < runs; i++) {
         roc[i] = (struct roc_run){run[i].truth, run[i].control, run[i].n, run[i].n * run[i].blocks};
-        hits += roc_hits(&roc[i], .01, &threshold);
-        members += run[i].n;
+        above[i] = roc_above(&roc[i]);
     }
-    struct interval interval = roc_auc_interval(roc, runs, seed);
+    struct roc_rate rate = roc_rate(above, runs, .01);
     snprintf(key, sizeof key, "%s.auc", path);
-    record_real(record, key, roc_auc(roc, runs));
-    snprintf(key, sizeof key, "%s.auc_interval", path);
-    record_set(record, key, json_pack("[f, f]", interval.low, interval.high));
+    record_estimate(record, key, roc_auc(roc, runs), roc_auc_interval(roc, runs, seed));
     snprintf(key, sizeof key, "%s.tpr_at_fpr_1e-2", path);
-    record_rate(record, key, (long)hits, (long)members);
+    record_estimate(record, key, (double)rate.hits / (double)rate.positives, rate.interval);
     snprintf(key, sizeof key, "%s.threshold_at_fpr_1e-2", path);
-    if (runs == 1) record_real(record, key, threshold);
+    if (runs == 1) record_real(record, key, roc_threshold(&roc[0], .01));
     save_matched(run, runs, .95f, "matched_at_0p95", record, path);
     save_matched(run, runs, .999f, "matched_at_0p999", record, path);
     save_medians(run, runs, record, path);
+    for (int i = 0; i < runs; i++) free(above[i].count);
+    free(above);
     free(roc);
 }
 

@@ -55,7 +55,7 @@ struct scorecard_run {
     int blocks;
 };
 
-// Metrics under PATH, over all runs together: auc and tpr_at_fpr_1e-2 (roc.h) with intervals, matched_at_0p95 and
+// Metrics under PATH, over all runs together: auc and tpr_at_fpr_1e-2 with their intervals (roc.h), matched_at_0p95 and
 // matched_at_0p999 (truth: members; control: mean over blocks; over several runs means of a run), median.truth, median.control.
 void scorecard_save(const struct scorecard_run *run, int runs, uint64_t seed, json_t *record, const char *path);
 struct scorecard_run scorecard_run(const struct control *s, const struct scorecard_match *m);

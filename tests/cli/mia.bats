@@ -59,6 +59,8 @@ refuse() {  # STATUS WORD ARGUMENTS...
     for form in span leverage; do
         [ "$(look "$OUT" "[metrics['$form'][k] for k in ('auc', 'tpr_at_fpr_1e-2', 'tpr_at_fpr_1e-3', 'false_positives_at_fpr_1e-2')]")" = "[1.0, 1.0, 1.0, 2]" ]
         [ "$(look "$OUT" "[round(v, 4) for v in metrics['$form']['auc_interval']]")" = "[0.8843, 1.0]" ]  # .025^(1/30)
+        # 270 others do not show where the threshold of one in a hundred or in a thousand lies.
+        [ "$(look "$OUT" "[metrics['$form']['tpr_at_fpr_' + f + '_interval'] for f in ('1e-2', '1e-3')]")" = "[[0.0, 1.0], [0.0, 1.0]]" ]
     done
     [ "$(look "$OUT" 'max(t["span.distance"][:30]) < .01 * min(t["span.distance"][30:])')" = True ]
     [ "$(look "$OUT" 'list(t["span.singular"]) == sorted(t["span.singular"], reverse=True)')" = True ]

@@ -75,6 +75,12 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ "$(look "$OUT" 'all(abs(p + 10 * math.log10(m)) < 1e-9 for p, m in zip(t["psnr"], t["mse"]))')" = True ]
     ssim -q "$DATA/others.st" "$DATA/others.st" -o "$OUT"
     [ "$(look "$OUT" '[round(metrics["ssim"]["mean"], 9), metrics["mse"]["mean"], metrics["psnr"]["mean"], metrics["identical"]]')" = "[1.0, 0.0, None, 40]" ]
+    # One pair has no interval.
+    tensor -q cut "$DATA/others.st" --rows 0:1 -o "$BATS_TEST_TMPDIR/one.st"
+    tensor -q cut "$DATA/strangers.st" --rows 0:1 -o "$BATS_TEST_TMPDIR/two.st"
+    run -0 ssim "$BATS_TEST_TMPDIR/one.st" "$BATS_TEST_TMPDIR/two.st" -o "$OUT"
+    [[ "$output" != *" to "* && "$output" != *nan* ]]
+    [ "$(look "$OUT" '[metrics["ncc"]["mean_interval"], metrics["ncc"]["mean"] == t["ncc"][0]]')" = "[None, True]" ]
     ssim -q "$DATA/strangers.st" "$DATA/others.st" --gaussian --json > "$OUT"
     [ "$(python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["config"]["window"])' "$OUT")" = gaussian ]
 }

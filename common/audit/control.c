@@ -193,21 +193,27 @@ struct twins {
     } *of_block;
 };
 
+enum { STRIP = 256 };  // rows of a block at a time, so that large sets need no table of all pairs
+
 static void find_twins(void *data, long b, int worker) {
     (void)worker;
     struct twins *t = data;
     const struct control *s = t->s;
     struct twin_list *list = &t->of_block[b];
     const int64_t *rows = s->image + b * s->n;
-    float *x = ncc_centred(s->held_out, rows, s->n), *ncc = memory_take((size_t)(s->n * s->n) * sizeof *ncc);
-    ncc_products(x, s->n, &t->members, ncc);
-    for (int64_t i = 0; i < s->n; i++)
-        for (int64_t j = 0; j < s->n; j++)
-            if (ncc[i * s->n + j] > CONTROL_TWIN) {
-                list->twin = memory_grow(list->twin, (size_t)(list->count + 1) * sizeof *list->twin);
-                list->twin[list->count++] = (struct control_twin){j, rows[i], ncc[i * s->n + j]};
-            }
-    free(x);
+    float *ncc = memory_take((size_t)(STRIP * s->n) * sizeof *ncc);
+    for (int64_t from = 0, count; from < s->n; from += count) {
+        count = s->n - from < STRIP ? s->n - from : STRIP;
+        float *x = ncc_centred(s->held_out, rows + from, count);
+        ncc_products(x, count, &t->members, ncc);
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t j = 0; j < s->n; j++)
+                if (ncc[i * s->n + j] > CONTROL_TWIN) {
+                    list->twin = memory_grow(list->twin, (size_t)(list->count + 1) * sizeof *list->twin);
+                    list->twin[list->count++] = (struct control_twin){j, rows[from + i], ncc[i * s->n + j]};
+                }
+        free(x);
+    }
     free(ncc);
 }
 
@@ -259,7 +265,7 @@ struct control *control_open(const struct images *truth, const struct images *he
         }
     if (!images_agree(truth, held_out, e)) return NULL;
     struct control *s = memory_zero(sizeof *s);
-    *s = (struct control){.truth = truth, .held_out = held_out, .o = *o, .pool = pool, .n = truth->count};
+    *s = (struct control){.truth = truth, .held_out = held_out, .o = *o, .pool = pool, .room = CONTROL_ROOM, .n = truth->count};
     unsigned char *drop = memory_zero((size_t)held_out->count);
     bool fine = check_members(s, drop, e) && cut_blocks(s, drop, e);
     free(drop);

@@ -22,10 +22,14 @@ struct control_twin {
 };
 #define CONTROL_TWIN .98f
 
+// 2^28, a GiB in single precision.
+#define CONTROL_ROOM ((int64_t)1 << 28)
+
 struct control {
     const struct images *truth, *held_out;
     struct control_options o;
     struct pool *pool;
+    int64_t room;            // CONTROL_ROOM: numbers that tables of correlations may hold at a time
     int64_t n;               // members
     int64_t *image;          // [blocks, n]: rows of held_out; image k of a block has member k's class
     int64_t *index, *position;  // [n], [blocks, n]: where members and these images stand in their sources

@@ -27,7 +27,8 @@ struct scorecard_match {
     float *member_ncc, *held_out_ncc;
 };
 // Matches the first `limit` candidates (0: all). pairs: the window of SSIM, where matched pairs are to be measured too, or NULL.
-// EXIT_INPUT: images of another shape, or no window fits.
+// As many sets are matched at a time as the control has room for, n + 3 numbers a candidate; as much again where there are
+// fewer candidates than members. EXIT_INPUT: images of another shape, no window fits, or no room for a single set.
 struct scorecard_match *scorecard_match(const struct control *s, const struct images *candidates, int64_t limit,
                                         const enum similarity_window *pairs, struct error *e);
 void scorecard_match_free(struct scorecard_match *m);

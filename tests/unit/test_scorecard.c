@@ -415,6 +415,40 @@ static void test_threads(void **state) {
     free_set(&candidates);
 }
 
+// Sets are matched a few at a time where the tables would not hold all; more candidates than one set has room for are refused.
+static void test_room(void **state) {
+    (void)state;
+    struct set truth = set_of("truth", 0, 12), control = set_of("control", 1000, 400), candidates = set_of("candidates", 7000, 50);
+    struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS});
+    assert_true(s->room == CONTROL_ROOM);
+    struct scorecard_match *all = match(s, candidates.images, 0);
+    for (int64_t sets = 1; sets < 5; sets += 3) {
+        s->room = sets * (12 + 3) * 50;
+        struct scorecard_match *few = match(s, candidates.images, 0);
+        size_t scores = (BLOCKS + 1) * 12;
+        assert_memory_equal(few->ncc, all->ncc, scores * sizeof(float));
+        assert_memory_equal(few->candidate, all->candidate, scores * sizeof(int64_t));
+        assert_memory_equal(few->ssim, all->ssim, scores * sizeof(double));
+        assert_memory_equal(few->member, all->member, 50 * sizeof(int64_t));
+        assert_memory_equal(few->held_out, all->held_out, 50 * sizeof(int64_t));
+        assert_memory_equal(few->held_out_ncc, all->held_out_ncc, 50 * sizeof(float));
+        scorecard_match_free(few);
+    }
+    s->room = CONTROL_ROOM;
+    struct images many = *candidates.images;
+    struct error e = {0};
+    many.count = CONTROL_ROOM / (12 + 3) + 1;
+    assert_null(scorecard_match(s, &many, 0, NULL, &e));
+    assert_int_equal(e.status, EXIT_INPUT);
+    assert_non_null(strstr(e.text, "candidates: at most 17895697 candidates expected beside 12 training images, 17895698 found"));
+    scorecard_match_free(match(s, &many, 50));  // the first of them
+    scorecard_match_free(all);
+    control_free(s);
+    free_set(&truth);
+    free_set(&control);
+    free_set(&candidates);
+}
+
 static int open_pool(void **state) {
     (void)state;
     pool = pool_new(2);
@@ -430,6 +464,7 @@ static int close_pool(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_copies),     cmocka_unit_test(test_neither),        cmocka_unit_test(test_blocks),
                                        cmocka_unit_test(test_shared_images), cmocka_unit_test(test_marks),       cmocka_unit_test(test_few_candidates),
-                                       cmocka_unit_test(test_baselines),  cmocka_unit_test(test_threads)};
+                                       cmocka_unit_test(test_baselines),  cmocka_unit_test(test_threads),
+                                       cmocka_unit_test(test_room)};
     return cmocka_run_group_tests(tests, open_pool, close_pool);
 }

@@ -111,6 +111,22 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ "$(look "$OUT" 'metrics["identification"]["chance"] == 8 / 168')" = True ]
 }
 
+@test "a swap control: an attack that finds its own images finds none of another model's" {
+    cd "$BATS_TEST_TMPDIR"
+    tensor -q cut "$DATA/all.st" --rows 0:20 -o mine.st
+    tensor -q cut "$DATA/all.st" --rows 20:40 -o others.st
+    tensor -q cut "$DATA/all.st" --rows 40:400 -o rest.st
+    for x in mine others; do
+        trainclf -q -i $x.st --arch "homogeneous 100 | init he,first:1e-3" --l2 1e-3 --epochs 200 --settle sgd:500 -o $x-model.st
+        invert -q $x-model.st --images 20 --steps 300 -o $x-found.st
+    done
+    run -0 ssim mine-found.st -t mine.st -c rest.st --beside swap=others-found.st --fail-if 'baseline.swap.auc_interval.0>.5' -o "$OUT"
+    [[ "$output" == *"swap AUC"* ]]
+    [ "$(look "$OUT" '[metrics["ncc"]["auc_interval"][0] > .7, (lambda i: i[0] <= .5 <= i[1])(metrics["baseline"]["swap"]["auc_interval"])]')" = "[True, True]" ]
+    # The other way round, the other attack is the one that finds, and the gate holds.
+    run -1 ssim others-found.st -t mine.st -c rest.st --beside swap=mine-found.st --fail-if 'baseline.swap.auc_interval.0>.5' -o "$OUT"
+}
+
 @test "the same bytes on any number of threads, from pipes, and others with another seed" {
     card "$DATA/strangers.st" -j 1
     mv "$OUT" "$OUT.one"

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../common/audit/pgd.h"
@@ -80,20 +79,10 @@ static bool wanted(const char *method) {
 
 static bool attacks(void) { return wanted("noise") || wanted("fgsm") || wanted("pgd"); }
 
-static bool is_stdout(const char *path) { return path && !strcmp(path, "-"); }
-
-// Both would end in one regular file, and the last one written would be all that is left.
-static bool same_file(const char *a, const char *b) {
-    struct stat first, second;
-    if (!a || !b || is_stdout(a) || is_stdout(b)) return false;
-    if (stat(a, &first)) return !strcmp(a, b);
-    return !stat(b, &second) && S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
-}
-
 // Whether the blob of the result is written at all: not where only the record, a table or a picture is asked for, or where a
 // terminal would get it.
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
-static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdout(o.rows) || is_stdout(o.png)); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || out_is_stdout(o.rows) || out_is_stdout(o.png)); }
 
 static int64_t kept(void) {
     int64_t n;
@@ -102,13 +91,13 @@ static int64_t kept(void) {
     return n;
 }
 
-static void check(struct gate *gate) {
+static void check(void) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
-    bool blob = is_stdout(o.output) || (!o.output && !o.json && !bare());
-    if (blob + o.json + is_stdout(o.rows) + is_stdout(o.png) > 1)
+    bool blob = out_is_stdout(o.output) || (!o.output && !o.json && !bare());
+    if (blob + o.json + out_is_stdout(o.rows) + out_is_stdout(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
-    if (same_file(o.output, o.rows) || same_file(o.output, o.png) || same_file(o.rows, o.png))
+    if (out_same_file(o.output, o.rows) || out_same_file(o.output, o.png) || out_same_file(o.rows, o.png))
         msg_usage("-o, --rows and --png need files of their own");
     kept();
     if (!strcmp(o.norm, "l2") && attacks() && !opt_given(&program, "eps")) msg_usage("--norm l2 needs --eps");
@@ -126,8 +115,6 @@ static void check(struct gate *gate) {
         msg_usage("--steps, --step and --restarts are for --method pgd");
     if (!wanted("noise") && opt_given(&program, "draws")) msg_usage("--draws is for --method noise");
     if (o.explain && !wanted("fgsm") && !wanted("pgd")) msg_usage("--explain prints a gradient's plan, and --method names none that has one");
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
     if (o.explain) return;  // writes none of these
     bool fine = (!wants_blob() || out_check(o.output, true, &e)) && (!o.rows || out_check(o.rows, false, &e)) &&
                 (!o.png || out_check(o.png, true, &e));
@@ -307,9 +294,9 @@ static bool run(const struct model *m, const struct dataset *d, struct pool *poo
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&gate);
+    struct gate gate = gate_open(o.fail_if);
+    check();
     struct pool *pool = pool_new((int)o.threads);
     struct model *m = model_open(operands.value[0], &e);
     struct dataset *d = m ? dataset_open(o.input, &e) : NULL;

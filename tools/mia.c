@@ -49,23 +49,17 @@ static struct program program = {
 
 // ---- from words to settings
 
-static bool is_stdout(const char *path) { return path && !strcmp(path, "-"); }
-
-static bool same_file(const char *a, const char *b) { return a && b && !is_stdout(a) && !strcmp(a, b); }
-
 // Whether the blob of the result is written at all: not where only the record, a table or a picture is asked for, or where a
 // terminal would get it.
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
-static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdout(o.rows) || is_stdout(o.png)); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || out_is_stdout(o.rows) || out_is_stdout(o.png)); }
 
-static void check(struct gate *gate) {
+static void check(void) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
-    if ((wants_blob() && (!o.output || is_stdout(o.output))) + o.json + is_stdout(o.rows) + is_stdout(o.png) > 1)
+    if ((wants_blob() && (!o.output || out_is_stdout(o.output))) + o.json + out_is_stdout(o.rows) + out_is_stdout(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
-    if (same_file(o.output, o.rows) || same_file(o.output, o.png) || same_file(o.rows, o.png)) msg_usage("-o, --rows and --png need files of their own");
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
+    if (out_same_file(o.output, o.rows) || out_same_file(o.output, o.png) || out_same_file(o.rows, o.png)) msg_usage("-o, --rows and --png need files of their own");
     if ((wants_blob() && !out_check(o.output, true, &e)) || (o.rows && !out_check(o.rows, false, &e)) || (o.png && !out_check(o.png, true, &e)))
         msg_fail(&e);
 }
@@ -213,9 +207,9 @@ static bool run(const struct model *m, const struct dataset *d, struct pool *poo
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&gate);
+    struct gate gate = gate_open(o.fail_if);
+    check();
     struct pool *pool = pool_new((int)o.threads);
     struct model *m = model_open(operands.value[0], &e);
     struct dataset *d = m ? dataset_open(o.input, &e) : NULL;

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../common/audit/marks.h"
@@ -67,13 +66,6 @@ static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdio
 
 static enum similarity_window window_of(void) { return o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM; }
 
-static bool same_file(const char *a, const char *b) {
-    struct stat first, second;
-    if (!a || !b || is_stdio(a) || is_stdio(b)) return false;
-    if (stat(a, &first)) return !strcmp(a, b);
-    return !stat(b, &second) && S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
-}
-
 static void check_mode(const struct operands *operands) {
     static const char *const only_card[] = {"control", "exclude", "blocks", "among", "baselines", "beside", "png"};
     if (o.pool && o.truth) msg_usage("--pool takes scores, and --truth makes one");
@@ -85,7 +77,7 @@ static void check_mode(const struct operands *operands) {
     if (!o.truth && !o.pool && operands->count != 2) msg_usage("two files of images, or one and --truth, expected, %d found", operands->count);
 }
 
-static void check(const struct operands *operands, struct gate *gate) {
+static void check(const struct operands *operands) {
     struct error e = {0};
     check_mode(operands);
     int from_stdin = is_stdio(o.truth) + is_stdio(o.control) + is_stdio(o.among);
@@ -93,10 +85,8 @@ static void check(const struct operands *operands, struct gate *gate) {
     if (from_stdin > 1) msg_usage("standard input can be one of the inputs");
     if ((is_stdio(o.output) || (!o.output && !o.json && !bare() && !is_stdio(o.png))) + o.json + is_stdio(o.png) > 1)
         msg_usage("standard output can take one of the score, --json and --png; -o FILE names another place");
-    if (same_file(o.output, o.png)) msg_usage("-o and --png need files of their own");
+    if (out_same_file(o.output, o.png)) msg_usage("-o and --png need files of their own");
     if (part_names_hold(o.baselines, "none") && strcmp(o.baselines, "none")) msg_usage("--baselines none stands alone");
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
     if ((wants_blob() && !out_check(o.output, true, &e)) || (o.png && !out_check(o.png, true, &e))) msg_fail(&e);
 }
 
@@ -511,10 +501,10 @@ static bool pool_scores(const struct operands *operands, struct result *r, struc
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     struct result r = {0};
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&operands, &gate);
+    struct gate gate = gate_open(o.fail_if);
+    check(&operands);
     struct pool *pool = pool_new((int)o.threads);
     bool fine = o.pool ? pool_scores(&operands, &r, &e) : o.truth ? score(operands.value[0], pool, &r, &e) : compare(operands.value, pool, &r, &e);
     if (!fine) msg_fail(&e);

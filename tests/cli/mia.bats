@@ -125,6 +125,10 @@ refuse() {  # STATUS WORD ARGUMENTS...
     refuse 3 "nothing to tell apart" "$MODEL" -i "$DATA/all.st" --members all
     refuse 2 "method" "$MODEL" -i "$DATA/all.st" --method lira
     refuse 2 "files of their own" "$MODEL" -i "$DATA/all.st" --rows "$BATS_TEST_TMPDIR/one" --png "$BATS_TEST_TMPDIR/one"
+    # The same file by two names.
+    touch "$BATS_TEST_TMPDIR/one"
+    refuse 2 "files of their own" "$MODEL" -i "$DATA/all.st" --rows "$BATS_TEST_TMPDIR/one" --png "$BATS_TEST_TMPDIR/./one"
+    refuse 2 "a number expected" "$MODEL" -i "$DATA/all.st" --fail-if 'span.auc>'
     run mia "$MODEL" -i "$DATA/all.st" --json --rows -
     [ "$status" -eq 2 ]
     run mia -q "$MODEL" -i "$DATA/all.st" --json --fail-if 'span.auc>.9'

@@ -29,16 +29,18 @@ static int64_t position(const struct dataset *d, int64_t i) { return d->index ? 
 static bool own_keep(const struct model *m, const struct dataset *d, unsigned char *member, struct error *e) {
     const char *data = trained_on(m), *source = source_of(d);
     if (!m->keep || !data)
-        return error_set(e, EXIT_USAGE, "%s does not say which images it was trained on: --members names them", m->blob ? m->blob->source : "the model");
+        return error_set(e, EXIT_USAGE, "%s does not say which images it was trained on: --members names them",
+                         m->blob ? m->blob->source : "the model");
     bool itself = !strcmp(data, d->blob->digest), part = d->index && source && !strcmp(data, source);
     if (!itself && !part)
-        return error_set(e, EXIT_USAGE, "%s was trained on images of %.12s, and %s is %.12s: --members names those it was trained on (first:K, a mask, or that data set)",
-                         m->blob->source, data, d->blob->source, d->blob->digest);
+        return error_set(e, EXIT_USAGE,
+                         "%s was trained on images of %.12s, and %s is %.12s: --members names those it was trained on "
+                         "(first:K, a mask, or that data set)", m->blob->source, data, d->blob->source, d->blob->digest);
     for (int64_t i = 0; i < d->count; i++) {
         int64_t at = itself ? i : d->index[i];
         if (at < 0 || at >= m->keep_count)
-            return error_set(e, EXIT_INPUT, "%s: index %lld is not among the %lld images of the model's assay.keep", d->blob->source, (long long)at,
-                             (long long)m->keep_count);
+            return error_set(e, EXIT_INPUT, "%s: index %lld is not among the %lld images of the model's assay.keep",
+                             d->blob->source, (long long)at, (long long)m->keep_count);
         member[i] = m->keep[at] != 0;
     }
     return true;
@@ -62,12 +64,14 @@ static struct mark mark_of(const struct dataset *d, int64_t i, bool by_position,
     return m;
 }
 
-static bool by_data(const struct model *m, const struct dataset *d, const struct dataset *other, unsigned char *member, struct error *e) {
+static bool by_data(const struct model *m, const struct dataset *d, const struct dataset *other, unsigned char *member,
+                    struct error *e) {
     const char *here = source_of(d), *there = source_of(other), *data = trained_on(m);
-    bool by_position = here && there && !strcmp(here, there), kept = data && m->keep && !strcmp(data, other->blob->digest) && m->keep_count == other->count;
+    bool by_position = here && there && !strcmp(here, there);
+    bool kept = data && m->keep && !strcmp(data, other->blob->digest) && m->keep_count == other->count;
     if (other->channels != d->channels || other->height != d->height || other->width != d->width)
-        return error_set(e, EXIT_INPUT, "%s: images of %d x %d x %d expected as in %s, %d x %d x %d found", other->blob->source, d->channels, d->height,
-                         d->width, d->blob->source, other->channels, other->height, other->width);
+        return error_set(e, EXIT_INPUT, "%s: images of %d x %d x %d expected as in %s, %d x %d x %d found", other->blob->source,
+                         d->channels, d->height, d->width, d->blob->source, other->channels, other->height, other->width);
     struct mark *mark = memory_take((size_t)(other->count + 1) * sizeof *mark);
     float *image = memory_take((size_t)dataset_image_size(d) * sizeof *image);
     int64_t marks = 0;
@@ -83,7 +87,9 @@ static bool by_data(const struct model *m, const struct dataset *d, const struct
     return true;
 }
 
-static bool is_word(const char *word) { return !strcmp(word, "all") || !strncmp(word, "first:", 6) || !strncmp(word, "random-half:", 12); }
+static bool is_word(const char *word) {
+    return !strcmp(word, "all") || !strncmp(word, "first:", 6) || !strncmp(word, "random-half:", 12);
+}
 
 // A data set where the file is one, else NULL without an error: it may be a mask.
 static struct dataset *data_in(const char *path) {
@@ -105,8 +111,8 @@ unsigned char *membership_truth(const struct model *m, const struct dataset *d, 
     int64_t members = 0;
     for (int64_t i = 0; fine && i < d->count; i++) members += member[i] != 0;
     if (fine && (!members || members == d->count))
-        fine = error_set(e, EXIT_INPUT, "%s: %s of its %lld images %s in the training set, so there is nothing to tell apart", d->blob->source,
-                         members ? "all" : "none", (long long)d->count, members ? "are" : "is");
+        fine = error_set(e, EXIT_INPUT, "%s: %s of its %lld images %s in the training set, so there is nothing to tell apart",
+                         d->blob->source, members ? "all" : "none", (long long)d->count, members ? "are" : "is");
     dataset_free(other);
     if (fine) return member;
     free(member);

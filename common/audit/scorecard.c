@@ -261,7 +261,8 @@ struct scorecard_run scorecard_run(const struct control *s, const struct scoreca
 static bool check_scores(const struct blob *b, const struct tensor *t, struct error *e) {
     const float *x = t->data;
     for (int64_t i = 0; i < tensor_count(t); i++)
-        if (!(x[i] >= -1 && x[i] <= 1)) return blob_refuse(b, e, "tensor %s: correlations in [-1, 1] expected, %g found", t->name, (double)x[i]);
+        if (!(x[i] >= -1 && x[i] <= 1))
+            return blob_refuse(b, e, "tensor %s: correlations in [-1, 1] expected, %g found", t->name, (double)x[i]);
     return true;
 }
 
@@ -275,8 +276,10 @@ bool scorecard_run_of(const struct blob *b, const char *baseline, struct scoreca
     if (!control) return error_prefix(e, "%s: not the score of a reconstruction", b->source);
     char shape[128];
     if (truth->dtype != F32 || truth->rank != 1 || truth->dim[0] < 1)
-        return blob_refuse(b, e, "tensor %s: F32 [N] expected, %s %s found", name[0], dtype_name(truth->dtype), tensor_shape_text(truth, shape));
-    if (control->dtype != F32 || control->rank != 2 || control->dim[0] < 1 || control->dim[0] > INT_MAX || control->dim[1] != truth->dim[0])
+        return blob_refuse(b, e, "tensor %s: F32 [N] expected, %s %s found", name[0], dtype_name(truth->dtype),
+                           tensor_shape_text(truth, shape));
+    if (control->dtype != F32 || control->rank != 2 || control->dim[0] < 1 || control->dim[0] > INT_MAX ||
+        control->dim[1] != truth->dim[0])
         return blob_refuse(b, e, "tensor %s: F32 [blocks, %lld] expected, %s %s found", name[1], (long long)truth->dim[0],
                            dtype_name(control->dtype), tensor_shape_text(control, shape));
     if (truth->dim[0] > BOOTSTRAP_MOST || control->dim[0] * control->dim[1] > BOOTSTRAP_MOST)
@@ -306,7 +309,8 @@ static void save_medians(const struct scorecard_run *run, int runs, json_t *reco
         all[0] += run[i].n;
         all[1] += run[i].n * run[i].blocks;
     }
-    float *truth = memory_take((size_t)(all[0] + 1) * sizeof *truth), *control = memory_take((size_t)(all[1] + 1) * sizeof *control);
+    float *truth = memory_take((size_t)(all[0] + 1) * sizeof *truth);
+    float *control = memory_take((size_t)(all[1] + 1) * sizeof *control);
     for (int i = 0; i < runs; n += run[i].n, m += run[i].n * run[i].blocks, i++) {
         memcpy(truth + n, run[i].truth, (size_t)run[i].n * sizeof *truth);
         memcpy(control + m, run[i].control, (size_t)(run[i].n * run[i].blocks) * sizeof *control);
@@ -325,7 +329,8 @@ static int64_t count_from(const float *x, int64_t n, float bar) {
     return count;
 }
 
-static void save_matched(const struct scorecard_run *run, int runs, float bar, const char *name, json_t *record, const char *path) {
+static void save_matched(const struct scorecard_run *run, int runs, float bar, const char *name, json_t *record,
+                         const char *path) {
     char key[256];
     int64_t truth = 0;
     double control = 0;

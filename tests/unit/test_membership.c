@@ -154,7 +154,8 @@ static void test_rate_intervals(void **state) {
     for (int i = 0; i < N; i++) member[i] = i < 50, score[i] = i < 40 ? 2e6 : i < 50 ? -1 : i;
     struct membership s = membership_of(score, member, N);
     struct interval exact = stats_clopper_pearson(40, 50, .95);
-    assert_true(s.at[0].hits == 40 && fabs(s.at[0].interval.low - exact.low) < 1e-6 && fabs(s.at[0].interval.high - exact.high) < 1e-6);
+    assert_true(s.at[0].hits == 40 && fabs(s.at[0].interval.low - exact.low) < 1e-6 &&
+                fabs(s.at[0].interval.high - exact.high) < 1e-6);
     s = membership_of(score, member, 350);
     assert_true(s.at[1].hits == 40 && s.at[1].interval.low == 0);
     json_t *record = record_new();
@@ -222,7 +223,8 @@ static void expect(const struct model *m, const struct dataset *d, const char *w
     free(member);
 }
 
-static void expect_refusal(const struct model *m, const struct dataset *d, const char *word, enum exit_status status, const char *text) {
+static void expect_refusal(const struct model *m, const struct dataset *d, const char *word, enum exit_status status,
+                           const char *text) {
     struct error e = {0};
     assert_null(membership_truth(m, d, word, &e));
     assert_int_equal(e.status, status);

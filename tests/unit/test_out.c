@@ -538,7 +538,8 @@ int main(void)
         TEST(test_cannot_open), TEST(test_check_touches_nothing),
         TEST(test_no_binary_to_a_terminal), TEST(test_devices), TEST(test_no_end_leaves_anything),
         TEST(test_a_child_does_not_remove_its_parents_file), TEST(test_no_room), TEST(test_closed_pipe_is_quiet),
-        TEST(test_another_broken_pipe_is_an_error_there), TEST(test_closed_standard_output), TEST(test_same_file), TEST(test_lines),
+        TEST(test_another_broken_pipe_is_an_error_there), TEST(test_closed_standard_output), TEST(test_same_file),
+        TEST(test_lines),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -330,13 +330,11 @@ bool out_check(const char *path, bool binary, struct error *e)
     return ok;
 }
 
-bool out_is_stdout(const char *path)
-{
+bool out_is_stdout(const char *path) {
     return path != NULL && strcmp(path, "-") == 0;
 }
 
-bool out_same_file(const char *a, const char *b)
-{
+bool out_same_file(const char *a, const char *b) {
     struct stat first, second;
     if (a == NULL || b == NULL || out_is_stdout(a) || out_is_stdout(b))
         return false;

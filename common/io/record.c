@@ -51,8 +51,7 @@ void record_text(json_t *record, const char *path, const char *value)
     record_set(record, path, json_string(value));
 }
 
-void record_estimate(json_t *record, const char *path, double value, struct interval i)
-{
+void record_estimate(json_t *record, const char *path, double value, struct interval i) {
     char sibling[512];
     snprintf(sibling, sizeof sibling, "%s_interval", path);
     record_real(record, path, value);

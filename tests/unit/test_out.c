@@ -517,8 +517,7 @@ static void test_lines(void **state)
 }
 
 // Outputs that would overwrite each other are known by the file, not by the name; devices take any number.
-static void test_same_file(void **state)
-{
+static void test_same_file(void **state) {
     (void)state;
     assert_true(out_is_stdout("-") && !out_is_stdout(NULL) && !out_is_stdout("./-"));
     assert_true(out_same_file("new", "new"));

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../common/audit/pgd.h"
@@ -25,8 +24,8 @@ static struct {
     int64_t steps, restarts, draws, limit, batch, threads;
     uint64_t seed;
     bool no_sanity, json, profile, explain;
-} o = {.method = "clean,noise,fgsm,pgd", .eps = {3, {.1, .2, .3}}, .norm = "linf", .loss = "ce", .steps = 10, .step = NAN, .restarts = 1,
-       .draws = 1, .keep = "16", .batch = 512, .device = "cpu"};
+} o = {.method = "clean,noise,fgsm,pgd", .eps = {3, {.1, .2, .3}}, .norm = "linf", .loss = "ce", .steps = 10, .step = NAN,
+       .restarts = 1, .draws = 1, .keep = "16", .batch = 512, .device = "cpu"};
 
 static struct opt opts[] = {
     {"input", 'i', OPT_FILE, &o.input, "DATA", "images and labels", NULL, 0, 0, false},
@@ -35,7 +34,8 @@ static struct opt opts[] = {
     {"eps", 'e', OPT_REALS, &o.eps, "LIST", "radii of the ball around an image; 8/255 is fine", NULL, 0, 1e6, false},
     {"norm", 0, OPT_CHOICE, &o.norm, "NAME", "norm of the ball", "linf|l2", 0, 0, false},
     {"steps", 0, OPT_INT, &o.steps, "N", "steps of pgd", NULL, 1, 1e6, false},
-    {"step", 0, OPT_REAL, &o.step, "R", "length of a step of pgd; the larger of 1e-3 and eps/6 without it", NULL, 1e-9, 1e6, false},
+    {"step", 0, OPT_REAL, &o.step, "R", "length of a step of pgd; the larger of 1e-3 and eps/6 without it", NULL, 1e-9, 1e6,
+     false},
     {"restarts", 0, OPT_INT, &o.restarts, "N", "starts of pgd, of which the worst counts", NULL, 1, 1e6, false},
     {"draws", 0, OPT_INT, &o.draws, "N", "draws of noise, of which the worst counts", NULL, 1, 1e6, false},
     {"loss", 0, OPT_CHOICE, &o.loss, "NAME", "what fgsm and pgd climb", "ce|margin", 0, 0, false},
@@ -43,7 +43,8 @@ static struct opt opts[] = {
     {"keep", 'k', OPT_TEXT, &o.keep, "N", "store adversarial images of the first N examples, or of all", NULL, 0, 0, false},
     {"rows", 0, OPT_FILE, &o.rows, "FILE", "a line per example and attack, separated by tabs", NULL, 0, 0, false},
     {"png", 0, OPT_FILE, &o.png, "FILE", "a picture of clean and adversarial images and their differences", NULL, 0, 0, false},
-    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the record, such as clean.accuracy<.8", NULL, 0, 0, false},
+    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the record, such as clean.accuracy<.8", NULL, 0,
+     0, false},
     {"no-sanity", 0, OPT_FLAG, &o.no_sanity, NULL, "leave out the attack that may go anywhere", NULL, 0, 0, false},
     {"seed", 's', OPT_SEED, &o.seed, "N", "seed of every random draw", NULL, 0, 0, false},
     {"batch", 'b', OPT_INT, &o.batch, "N", "images worked on at a time; no result depends on it", NULL, 1, 1e6, false},
@@ -55,13 +56,14 @@ static struct opt opts[] = {
 };
 
 static struct program program = {
-    .name = "attack", .summary = "evaluate a classifier on images as they are and under attack", .operands = "MODEL", .operands_min = 1,
-    .operands_max = 1, .opts = opts, .count = sizeof opts / sizeof *opts,
+    .name = "attack", .summary = "evaluate a classifier on images as they are and under attack", .operands = "MODEL",
+    .operands_min = 1, .operands_max = 1, .opts = opts, .count = sizeof opts / sizeof *opts,
     .examples = "fetch synthetic --count 300 | trainclf -i - --arch mlp --epochs 2 -o mlp.st\n"
                 "fetch synthetic --count 100 --split test -o test.st\n"
                 "attack mlp.st -i test.st --method clean --json\n"
                 "attack mlp.st -i test.st --eps .05,8/255 -o result.st\n"
-                "attack mlp.st -i test.st -m pgd --norm l2 --eps 1 --steps 20 --restarts 2 -n 50 --rows rows.tsv --png look.png -o result.st\n"
+                "attack mlp.st -i test.st -m pgd --norm l2 --eps 1 --steps 20 --restarts 2 -n 50 --rows rows.tsv "
+                "--png look.png -o result.st\n"
                 "attack mlp.st -i test.st -m clean --fail-if 'clean.accuracy<.1' -o result.st",
     .see_also = "fetch(1), trainclf(1), report(1), tensor(1), blob(5)",
 };
@@ -80,20 +82,10 @@ static bool wanted(const char *method) {
 
 static bool attacks(void) { return wanted("noise") || wanted("fgsm") || wanted("pgd"); }
 
-static bool is_stdout(const char *path) { return path && !strcmp(path, "-"); }
-
-// Both would end in one regular file, and the last one written would be all that is left.
-static bool same_file(const char *a, const char *b) {
-    struct stat first, second;
-    if (!a || !b || is_stdout(a) || is_stdout(b)) return false;
-    if (stat(a, &first)) return !strcmp(a, b);
-    return !stat(b, &second) && S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
-}
-
 // Whether the blob of the result is written at all: not where only the record, a table or a picture is asked for, or where a
 // terminal would get it.
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
-static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdout(o.rows) || is_stdout(o.png)); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || out_is_stdout(o.rows) || out_is_stdout(o.png)); }
 
 static int64_t kept(void) {
     int64_t n;
@@ -102,13 +94,13 @@ static int64_t kept(void) {
     return n;
 }
 
-static void check(struct gate *gate) {
+static void check(void) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
-    bool blob = is_stdout(o.output) || (!o.output && !o.json && !bare());
-    if (blob + o.json + is_stdout(o.rows) + is_stdout(o.png) > 1)
+    bool blob = out_is_stdout(o.output) || (!o.output && !o.json && !bare());
+    if (blob + o.json + out_is_stdout(o.rows) + out_is_stdout(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
-    if (same_file(o.output, o.rows) || same_file(o.output, o.png) || same_file(o.rows, o.png))
+    if (out_same_file(o.output, o.rows) || out_same_file(o.output, o.png) || out_same_file(o.rows, o.png))
         msg_usage("-o, --rows and --png need files of their own");
     kept();
     if (!strcmp(o.norm, "l2") && attacks() && !opt_given(&program, "eps")) msg_usage("--norm l2 needs --eps");
@@ -119,15 +111,15 @@ static void check(struct gate *gate) {
                 msg_usage("--eps names %g twice (six digits count)", o.eps.value[i]);
         }
     for (int i = 0; i < o.eps.count && !strcmp(o.norm, "linf"); i++)
-        if (o.eps.value[i] > 1) msg_usage("--eps %g: images lie in [0, 1], so 1 is everything (8/255 is accepted)", o.eps.value[i]);
+        if (o.eps.value[i] > 1)
+            msg_usage("--eps %g: images lie in [0, 1], so 1 is everything (8/255 is accepted)", o.eps.value[i]);
     if (o.png && !kept()) msg_usage("--png shows adversarial images, and --keep 0 keeps none");
     if (o.png && !attacks()) msg_usage("--png shows attacks, and --method names none");
     if (!wanted("pgd") && (opt_given(&program, "steps") || opt_given(&program, "step") || opt_given(&program, "restarts")))
         msg_usage("--steps, --step and --restarts are for --method pgd");
     if (!wanted("noise") && opt_given(&program, "draws")) msg_usage("--draws is for --method noise");
-    if (o.explain && !wanted("fgsm") && !wanted("pgd")) msg_usage("--explain prints a gradient's plan, and --method names none that has one");
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
+    if (o.explain && !wanted("fgsm") && !wanted("pgd"))
+        msg_usage("--explain prints a gradient's plan, and --method names none that has one");
     if (o.explain) return;  // writes none of these
     bool fine = (!wants_blob() || out_check(o.output, true, &e)) && (!o.rows || out_check(o.rows, false, &e)) &&
                 (!o.png || out_check(o.png, true, &e));
@@ -181,7 +173,8 @@ static void say_profile(struct attack *a, double seconds) {
     slope_profile(attack_slope(a, NULL), part);
     for (int i = 0; i < PARTS; i++) total += part[i];
     seconds *= pool_threads(a->pool);
-    for (int i = 0; i < PARTS; i++) msg_say("gradient: %-12s %9.3f s %5.1f %%", exec_part_name[i], part[i], 100 * part[i] / seconds);
+    for (int i = 0; i < PARTS; i++)
+        msg_say("gradient: %-12s %9.3f s %5.1f %%", exec_part_name[i], part[i], 100 * part[i] / seconds);
     msg_say("forward, draws, steps   %8.3f s %5.1f %%", seconds - total, 100 * (seconds - total) / seconds);
     msg_say("all                     %8.3f s of %d threads", seconds, pool_threads(a->pool));
 }
@@ -210,7 +203,8 @@ static bool run_methods(struct work *w, struct error *e) {
     for (int m = 0; m < METHODS && fine; m++)
         for (int i = 0; i < o.eps.count && wanted(methods[m]) && fine; i++) {
             struct pgd p = method_of(methods[m], o.eps.value[i]);
-            struct attack_result *r = w->result[w->results++] = attack_result_new(a, methods[m], (struct ball){norm, o.eps.value[i], a->size});
+            struct attack_result *r = attack_result_new(a, methods[m], (struct ball){norm, o.eps.value[i], a->size});
+            w->result[w->results++] = r;
             fine = pgd_run(a, &p, r, e);
             if (!fine) break;
             char what[64], path[96], key[32];
@@ -267,7 +261,8 @@ static void copy_config(json_t *record, const struct blob *from, const char *key
 static bool explain(struct attack *a, struct error *e) {
     if (!attack_slope(a, e)) return false;
     plan_print(slope_plan(a->slope), stdout);
-    return (fflush(stdout) == 0 && !ferror(stdout)) || error_set(e, EXIT_SYSTEM, "standard output: cannot write: %s", strerror(errno));
+    return (fflush(stdout) == 0 && !ferror(stdout)) ||
+           error_set(e, EXIT_SYSTEM, "standard output: cannot write: %s", strerror(errno));
 }
 
 static bool measure(struct work *w, const struct model *m, const struct dataset *d, struct error *e) {
@@ -292,9 +287,10 @@ static bool measure(struct work *w, const struct model *m, const struct dataset 
 
 // The record, for the gate, is the caller's; there is none with --explain.
 static bool run(const struct model *m, const struct dataset *d, struct pool *pool, json_t **record, struct error *e) {
-    struct attack_options options = {.device = o.device, .loss = strcmp(o.loss, "margin") ? SLOPE_CE : SLOPE_MARGIN, .seed = o.seed,
-                                     .count = o.limit, .batch = o.batch, .keep = kept()};
-    if (o.png && d->channels != 1 && d->channels != 3) return error_set(e, EXIT_INPUT, "--png: images of %d channels cannot be shown", d->channels);
+    struct attack_options options = {.device = o.device, .loss = strcmp(o.loss, "margin") ? SLOPE_CE : SLOPE_MARGIN,
+                                     .seed = o.seed, .count = o.limit, .batch = o.batch, .keep = kept()};
+    if (o.png && d->channels != 1 && d->channels != 3)
+        return error_set(e, EXIT_INPUT, "--png: images of %d channels cannot be shown", d->channels);
     struct work w = {.a = attack_open(m, d, &options, pool, e)};
     if (!w.a) return false;
     bool fine = o.explain ? explain(w.a, e) : measure(&w, m, d, e);
@@ -307,9 +303,9 @@ static bool run(const struct model *m, const struct dataset *d, struct pool *poo
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&gate);
+    struct gate gate = gate_open(o.fail_if);
+    check();
     struct pool *pool = pool_new((int)o.threads);
     struct model *m = model_open(operands.value[0], &e);
     struct dataset *d = m ? dataset_open(o.input, &e) : NULL;

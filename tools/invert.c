@@ -377,7 +377,7 @@ static const struct method *method(void) {
 
 // ---- from the command line to the file
 
-static void check(const char *model, struct gate *gate) {
+static void check(const char *model) {
     struct error e = {0};
     for (int k = 0; k < program.count; k++) {
         char name[64], takers[64] = "";
@@ -392,8 +392,6 @@ static void check(const char *model, struct gate *gate) {
     if (o.also && !strcmp(o.also, "-") && !strcmp(model, "-"))
         msg_usage("standard input can give one of the model and the images of --also");
     if (method()->check) method()->check();
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
     if (o.explain || o.know) return;
     bool blob = o.output || !o.json;
     if (o.json && o.output && !strcmp(o.output, "-")) msg_usage("standard output can take one of the images and --json");
@@ -451,9 +449,9 @@ static bool write_all(struct work *w, struct error *e) {
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     struct operands operands = opt_parse(&program, argc, argv);
-    check(operands.value[0], &gate);
+    struct gate gate = gate_open(o.fail_if);
+    check(operands.value[0]);
     struct work w = {.pool = pool_new((int)o.threads)};
     bool fine = open_work(&w, operands.value[0], &e), just_told = o.know || o.explain;
     if (o.know) fine = fine && knowledge_print(w.know, &e);

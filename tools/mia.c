@@ -25,20 +25,24 @@ static struct opt opts[] = {
     {"input", 'i', OPT_FILE, &o.input, "DATA", "images, members and others", NULL, 0, 0, false},
     {"output", 'o', OPT_FILE, &o.output, "RESULT", "where the result goes; standard output without it", NULL, 0, 0, false},
     {"method", 'm', OPT_WORDS, &o.method, "LIST", "what to run", "span", 0, 0, false},
-    {"members", 0, OPT_TEXT, &o.members, "WORD", "the truth: first:K, a mask or a data set in a file; the model's own record without it", NULL, 0, 0, false},
-    {"rank", 0, OPT_INT, &o.rank, "N", "dimensions of the span; 0: where the singular values have their gap", NULL, 0, 1e6, false},
+    {"members", 0, OPT_TEXT, &o.members, "WORD",
+     "the truth: first:K, a mask or a data set in a file; the model's own record without it", NULL, 0, 0, false},
+    {"rank", 0, OPT_INT, &o.rank, "N", "dimensions of the span; 0: where the singular values have their gap", NULL, 0, 1e6,
+     false},
     {"rows", 0, OPT_FILE, &o.rows, "FILE", "a line per image, separated by tabs", NULL, 0, 0, false},
     {"png", 0, OPT_FILE, &o.png, "FILE", "a picture of the singular values", NULL, 0, 0, false},
-    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the record, such as leverage.auc>.6", NULL, 0, 0, false},
+    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the record, such as leverage.auc>.6", NULL, 0,
+     0, false},
     {"threads", 'j', OPT_INT, &o.threads, "N", "worker threads; 0: as many as processors", NULL, 0, 1024, false},
     {"json", 0, OPT_FLAG, &o.json, NULL, "print the record; write a result only where -o says", NULL, 0, 0, false},
 };
 
 static struct program program = {
-    .name = "mia", .summary = "tell which images a model was trained on", .operands = "MODEL", .operands_min = 1, .operands_max = 1,
-    .opts = opts, .count = sizeof opts / sizeof *opts,
+    .name = "mia", .summary = "tell which images a model was trained on", .operands = "MODEL",
+    .operands_min = 1, .operands_max = 1, .opts = opts, .count = sizeof opts / sizeof *opts,
     .examples = "fetch synthetic --count 300 -o all.st\n"
-                "trainclf -i all.st --subset first:30 --arch \"homogeneous 200 | init he,first:1e-3\" --normalise mean-image --l2 1e-3 \\\n"
+                "trainclf -i all.st --subset first:30 --arch \"homogeneous 200 | init he,first:1e-3\" --normalise mean-image "
+                "--l2 1e-3 \\\n"
                 "    --epochs 100 --settle sgd:500 -o rest.st\n"
                 "mia rest.st -i all.st -o result.st\n"
                 "tensor release rest.st -o released.st\n"
@@ -49,24 +53,20 @@ static struct program program = {
 
 // ---- from words to settings
 
-static bool is_stdout(const char *path) { return path && !strcmp(path, "-"); }
-
-static bool same_file(const char *a, const char *b) { return a && b && !is_stdout(a) && !strcmp(a, b); }
-
 // Whether the blob of the result is written at all: not where only the record, a table or a picture is asked for, or where a
 // terminal would get it.
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
-static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdout(o.rows) || is_stdout(o.png)); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || out_is_stdout(o.rows) || out_is_stdout(o.png)); }
 
-static void check(struct gate *gate) {
+static void check(void) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
-    if ((wants_blob() && (!o.output || is_stdout(o.output))) + o.json + is_stdout(o.rows) + is_stdout(o.png) > 1)
+    if ((wants_blob() && (!o.output || out_is_stdout(o.output))) + o.json + out_is_stdout(o.rows) + out_is_stdout(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
-    if (same_file(o.output, o.rows) || same_file(o.output, o.png) || same_file(o.rows, o.png)) msg_usage("-o, --rows and --png need files of their own");
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
-    if ((wants_blob() && !out_check(o.output, true, &e)) || (o.rows && !out_check(o.rows, false, &e)) || (o.png && !out_check(o.png, true, &e)))
+    if (out_same_file(o.output, o.rows) || out_same_file(o.output, o.png) || out_same_file(o.rows, o.png))
+        msg_usage("-o, --rows and --png need files of their own");
+    if ((wants_blob() && !out_check(o.output, true, &e)) || (o.rows && !out_check(o.rows, false, &e)) ||
+        (o.png && !out_check(o.png, true, &e)))
         msg_fail(&e);
 }
 
@@ -86,9 +86,9 @@ struct work {
 };
 
 static void say(const char *what, const struct membership *s) {
-    msg_say("%-9s AUC %.4f (%.4f to %.4f; chance is .5), %lld of %lld members at %lld false positives, %lld at %lld", what, s->auc, s->interval.low,
-            s->interval.high, (long long)s->at[0].hits, (long long)s->members, (long long)s->at[0].allowed, (long long)s->at[1].hits,
-            (long long)s->at[1].allowed);
+    msg_say("%-9s AUC %.4f (%.4f to %.4f; chance is .5), %lld of %lld members at %lld false positives, %lld at %lld", what,
+            s->auc, s->interval.low, s->interval.high, (long long)s->at[0].hits, (long long)s->members,
+            (long long)s->at[0].allowed, (long long)s->at[1].hits, (long long)s->at[1].allowed);
 }
 
 // Low distances and leverages mean member.
@@ -106,13 +106,15 @@ static void score(struct work *w, const char *what, const double *low) {
 static bool choose_rank(struct work *w, struct error *e) {
     const struct span *s = w->span;
     if (o.rank > s->values)
-        return error_set(e, EXIT_USAGE, "--rank %lld: the first layer has %lld singular values", (long long)o.rank, (long long)s->values);
+        return error_set(e, EXIT_USAGE, "--rank %lld: the first layer has %lld singular values", (long long)o.rank,
+                         (long long)s->values);
     w->rank = o.rank ? o.rank : s->gap >= SPAN_GAP ? s->rank : 0;
     record_int(w->record, "metrics.span.rank", o.rank ? o.rank : s->rank);
     record_real(w->record, "metrics.span.gap", o.rank && o.rank < s->values ? span_ratio(s, o.rank) : s->gap);
     msg_say("the singular values of the first layer fall most, by a factor %.3g, after %lld", s->gap, (long long)s->rank);
     if (w->rank) return true;
-    record_text(w->record, "metrics.span.refused", "the singular values show no gap of 2, so the number of images is not known; --rank would name it");
+    record_text(w->record, "metrics.span.refused",
+                "the singular values show no gap of 2, so the number of images is not known; --rank would name it");
     msg_say("span: no gap of %d, so only the soft form is given; --rank N gives the other", SPAN_GAP);
     return true;
 }
@@ -151,7 +153,8 @@ static bool write_rows(const struct work *w, struct error *e) {
         char distance[32] = "", leverage[32];
         if (w->distance) format_real(w->distance[i], false, distance);
         format_real(w->leverage[i], false, leverage);
-        fine = out_print(out, e, "%" PRId64 "\t%" PRId64 "\t%d\t%s\t%s\n", w->index[i], w->d->y[i], w->member[i], distance, leverage);
+        fine = out_print(out, e, "%" PRId64 "\t%" PRId64 "\t%d\t%s\t%s\n", w->index[i], w->d->y[i], w->member[i], distance,
+                         leverage);
     }
     if (fine) return out_close(out, e);
     out_drop(out);
@@ -213,9 +216,9 @@ static bool run(const struct model *m, const struct dataset *d, struct pool *poo
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&gate);
+    struct gate gate = gate_open(o.fail_if);
+    check();
     struct pool *pool = pool_new((int)o.threads);
     struct model *m = model_open(operands.value[0], &e);
     struct dataset *d = m ? dataset_open(o.input, &e) : NULL;

@@ -66,12 +66,10 @@ static bool check_directory(struct error *e) {
     return out_check(path, false, e);
 }
 
-static void check(struct gate *gate) {
+static void check(void) {
     struct error e = {0};
     if (!o.output && !o.json) msg_usage("-o DIR is missing");
     if (o.output && (!*o.output || !strcmp(o.output, "-"))) msg_usage("-o DIR: a report is a directory");
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
     if (o.output && !check_directory(&e)) msg_fail(&e);
 }
 
@@ -231,9 +229,9 @@ static bool print_end(const json_t *summary, struct error *e) {
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&gate);
+    struct gate gate = gate_open(o.fail_if);
+    check();
     struct summary *s = summary_new(o.title ? o.title : "Utility and robustness");
     struct pictures p = {0};
     int shown = 0;

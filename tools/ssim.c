@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../common/audit/images.h"
@@ -29,21 +28,26 @@ static struct {
 
 static struct opt opts[] = {
     {"truth", 't', OPT_FILE, &o.truth, "DATA", "the training images that candidates are matched with", NULL, 0, 0, false},
-    {"control", 'c', OPT_FILE, &o.control, "DATA", "images that the model did not see, matched in the same way", NULL, 0, 0, false},
+    {"control", 'c', OPT_FILE, &o.control, "DATA", "images that the model did not see, matched in the same way", NULL, 0, 0,
+     false},
     {"exclude", 0, OPT_FLAG, &o.exclude, NULL, "leave control images out that are training images too", NULL, 0, 0, false},
     {"blocks", 0, OPT_INT, &o.blocks, "N", "blocks of control, each of as many images as the truth", NULL, 1, 1000, false},
-    {"among", 'a', OPT_FILE, &o.among, "DATA", "images a certified candidate must not be nearer to than to its own; the control without it", NULL, 0, 0,
-     false},
+    {"among", 'a', OPT_FILE, &o.among, "DATA",
+     "images a certified candidate must not be nearer to than to its own; the control without it", NULL, 0, 0, false},
     {"model", 0, OPT_FILE, &o.model, "MODEL", "what was inverted: its KKT residual at the truth, an oracle's diagnostic", NULL, 0, 0,
      false},
-    {"baselines", 0, OPT_WORDS, &o.baselines, "LIST", "what else is scored as candidates are", "none|noise|mean|classes|heldout", 0, 0, false},
-    {"beside", 0, OPT_TEXT, &o.beside, "LIST", "more candidates to score, NAME=FILE with commas: other attacks, or a model of other images", NULL, 0, 0,
-     false},
-    {"gaussian", 0, OPT_FLAG, &o.gaussian, NULL, "SSIM with Gaussian windows of sigma 1.5 instead of uniform ones of 7 x 7", NULL, 0, 0, false},
+    {"baselines", 0, OPT_WORDS, &o.baselines, "LIST", "what else is scored as candidates are", "none|noise|mean|classes|heldout",
+     0, 0, false},
+    {"beside", 0, OPT_TEXT, &o.beside, "LIST",
+     "more candidates to score, NAME=FILE with commas: other attacks, or a model of other images", NULL, 0, 0, false},
+    {"gaussian", 0, OPT_FLAG, &o.gaussian, NULL, "SSIM with Gaussian windows of sigma 1.5 instead of uniform ones of 7 x 7", NULL,
+     0, 0, false},
     {"pool", 0, OPT_FLAG, &o.pool, NULL, "take scores, and score all runs together", NULL, 0, 0, false},
     {"output", 'o', OPT_FILE, &o.output, "SCORE", "where the score goes; standard output without it", NULL, 0, 0, false},
-    {"png", 0, OPT_FILE, &o.png, "FILE", "a picture of candidates between their nearest training and held-out images", NULL, 0, 0, false},
-    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the record, such as ncc.auc>.6", NULL, 0, 0, false},
+    {"png", 0, OPT_FILE, &o.png, "FILE", "a picture of candidates between their nearest training and held-out images", NULL, 0, 0,
+     false},
+    {"fail-if", 0, OPT_TEXT, &o.fail_if, "EXPR", "exit with 1 where this holds of the record, such as ncc.auc>.6", NULL, 0, 0,
+     false},
     {"seed", 's', OPT_SEED, &o.seed, "N", "seed of blocks, noise and intervals", NULL, 0, 0, false},
     {"threads", 'j', OPT_INT, &o.threads, "N", "worker threads; 0: as many as processors", NULL, 0, 1024, false},
     {"json", 0, OPT_FLAG, &o.json, NULL, "print the record; write a score only where -o says", NULL, 0, 0, false},
@@ -72,13 +76,6 @@ static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdio
 
 static enum similarity_window window_of(void) { return o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM; }
 
-static bool same_file(const char *a, const char *b) {
-    struct stat first, second;
-    if (!a || !b || is_stdio(a) || is_stdio(b)) return false;
-    if (stat(a, &first)) return !strcmp(a, b);
-    return !stat(b, &second) && S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
-}
-
 static void check_mode(const struct operands *operands) {
     static const char *const only_card[] = {"control", "exclude", "blocks", "among", "model", "baselines", "beside", "png"};
     if (o.pool && o.truth) msg_usage("--pool takes scores, and --truth makes one");
@@ -87,10 +84,11 @@ static void check_mode(const struct operands *operands) {
     if (o.pool && o.gaussian) msg_usage("--gaussian is for images, and --pool takes scores");
     if (o.truth && !o.control) msg_usage("--control DATA is missing: without it a score says nothing");
     if (o.truth && operands->count != 1) msg_usage("one file of candidates expected, %d found", operands->count);
-    if (!o.truth && !o.pool && operands->count != 2) msg_usage("two files of images, or one and --truth, expected, %d found", operands->count);
+    if (!o.truth && !o.pool && operands->count != 2)
+        msg_usage("two files of images, or one and --truth, expected, %d found", operands->count);
 }
 
-static void check(const struct operands *operands, struct gate *gate) {
+static void check(const struct operands *operands) {
     struct error e = {0};
     check_mode(operands);
     int from_stdin = is_stdio(o.truth) + is_stdio(o.control) + is_stdio(o.among) + is_stdio(o.model);
@@ -98,10 +96,8 @@ static void check(const struct operands *operands, struct gate *gate) {
     if (from_stdin > 1) msg_usage("standard input can be one of the inputs");
     if ((is_stdio(o.output) || (!o.output && !o.json && !bare() && !is_stdio(o.png))) + o.json + is_stdio(o.png) > 1)
         msg_usage("standard output can take one of the score, --json and --png; -o FILE names another place");
-    if (same_file(o.output, o.png)) msg_usage("-o and --png need files of their own");
+    if (out_same_file(o.output, o.png)) msg_usage("-o and --png need files of their own");
     if (part_names_hold(o.baselines, "none") && strcmp(o.baselines, "none")) msg_usage("--baselines none stands alone");
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
     if ((wants_blob() && !out_check(o.output, true, &e)) || (o.png && !out_check(o.png, true, &e))) msg_fail(&e);
 }
 
@@ -122,7 +118,8 @@ struct beside {
 static bool is_name(const char *name) {
     for (int i = 0; i < BASELINES; i++)
         if (!strcmp(name, baselines[i])) return false;
-    return *name && strlen(name) <= 40 && strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_") == strlen(name);
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    return *name && strlen(name) <= 40 && strspn(name, allowed) == strlen(name);
 }
 
 static void parse_beside(struct beside *b, char *path[BESIDE_MAX]) {
@@ -133,7 +130,8 @@ static void parse_beside(struct beside *b, char *path[BESIDE_MAX]) {
         if (!equal || !equal[1]) msg_usage("--beside %s: NAME=FILE expected", word);
         if (is_stdio(equal + 1)) msg_usage("--beside %s: a file expected", word);
         *equal = 0;
-        if (!is_name(word)) msg_usage("--beside %s: a name of up to 40 letters, digits, - and _ expected, and no baseline's", word);
+        if (!is_name(word))
+            msg_usage("--beside %s: a name of up to 40 letters, digits, - and _ expected, and no baseline's", word);
         for (int i = 0; i < b->count; i++)
             if (!strcmp(b->at[i].name, word)) msg_usage("--beside names %s twice", word);
         b->at[b->count].name = word;
@@ -162,10 +160,12 @@ static double real(const json_t *record, const char *path) {
 }
 
 static void say_digits(const json_t *record, const char *what, const char *path, int digits, const char *more) {
-    char low[160], high[160];
+    char low[160], high[160], interval[80] = "";
     snprintf(low, sizeof low, "%s_interval.0", path);
     snprintf(high, sizeof high, "%s_interval.1", path);
-    msg_say("%-24s %7.*f (%.*f to %.*f)%s", what, digits, real(record, path), digits, real(record, low), digits, real(record, high), more);
+    if (record_get(record, low))
+        snprintf(interval, sizeof interval, " (%.*f to %.*f)", digits, real(record, low), digits, real(record, high));
+    msg_say("%-24s %7.*f%s%s", what, digits, real(record, path), interval, more);
 }
 
 static void say_interval(const json_t *record, const char *what, const char *path, const char *more) {
@@ -182,8 +182,8 @@ static void say_scores(const json_t *record, const char *name, const char *path)
 }
 
 static void say_matched(const json_t *record) {
-    msg_say("%-24s %7.6g of the members; a block of control %.3g", "matched at .95", real(record, "metrics.ncc.matched_at_0p95.truth"),
-            real(record, "metrics.ncc.matched_at_0p95.control"));
+    msg_say("%-24s %7.6g of the members; a block of control %.3g", "matched at .95",
+            real(record, "metrics.ncc.matched_at_0p95.truth"), real(record, "metrics.ncc.matched_at_0p95.control"));
 }
 
 static void say_card(const json_t *record) {
@@ -207,10 +207,10 @@ static void say_twins(const struct control *s, json_t *record) {
     if (!s->twins) return;
     char text[400] = "";
     for (int64_t i = 0; i < s->twins && i < NAMED; i++)
-        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%lld and %lld (%.4f)", i ? ", " : "", (long long)s->twin_index[2 * i],
-                 (long long)s->twin_index[2 * i + 1], (double)s->twin_ncc[i]);
-    record_note(record, "%lld near-duplicates between members and control (correlation over .98), by position: %s%s", (long long)s->twins, text,
-                s->twins > NAMED ? ", ..." : "");
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%lld and %lld (%.4f)", i ? ", " : "",
+                 (long long)s->twin_index[2 * i], (long long)s->twin_index[2 * i + 1], (double)s->twin_ncc[i]);
+    record_note(record, "%lld near-duplicates between members and control (correlation over .98), by position: %s%s",
+                (long long)s->twins, text, s->twins > NAMED ? ", ..." : "");
     msg_say("near-duplicates of members in the control, by position: %s%s", text, s->twins > NAMED ? ", ..." : "");
 }
 
@@ -320,10 +320,12 @@ static void note_odd(const struct card *c, json_t *record) {
     record_int(record, "metrics.count.excluded", c->s->excluded);
     record_int(record, "metrics.count.clamped", c->candidates->outside);
     if (c->s->excluded) msg_say("%lld control images are training images and were left out", (long long)c->s->excluded);
-    if (c->candidates->outside) msg_say("%lld values of candidates lay outside [0, 1] and were clamped", (long long)c->candidates->outside);
+    if (c->candidates->outside)
+        msg_say("%lld values of candidates lay outside [0, 1] and were clamped", (long long)c->candidates->outside);
     if (c->s->used < all) {
-        record_note(record, "blocks of control share images: %lld distinct ones for %lld places, so the control is less certain than it seems",
-                    (long long)c->s->used, (long long)all);
+        record_note(record,
+                    "blocks of control share images: %lld distinct ones for %lld places, so the control is less certain than "
+                    "it seems", (long long)c->s->used, (long long)all);
         msg_warn("blocks of control share images: %lld for %lld places; more held-out images, or fewer --blocks, would part them",
                  (long long)c->s->used, (long long)all);
     }
@@ -407,7 +409,9 @@ static bool score_baselines(struct card *c, struct result *r, struct error *e) {
 
 static bool open_card(struct card *c, const char *path, struct error *e) {
     struct control_options options = {(int)o.blocks, o.seed, o.exclude};
-    if (!(c->candidates = images_open(path, e)) || !(c->truth = images_open(o.truth, e)) || !(c->control = images_open(o.control, e))) return false;
+    if (!(c->candidates = images_open(path, e)) || !(c->truth = images_open(o.truth, e)) ||
+        !(c->control = images_open(o.control, e)))
+        return false;
     if ((o.among && !(c->among = images_open(o.among, e))) || !open_beside(&c->beside, e)) return false;
     if (o.model && !(c->model = model_open(o.model, e))) return false;
     c->s = control_open(c->truth, c->control, &options, c->pool, e);
@@ -485,7 +489,9 @@ static void note_same_members(const struct runs *r, json_t *record) {
             break;
         }
     if (!same) return;
-    record_note(record, "%d of %d runs have the training images of another one: the intervals take them for different ones and are too narrow", same, r->count);
+    record_note(record,
+                "%d of %d runs have the training images of another one: the intervals take them for different ones and are too "
+                "narrow", same, r->count);
     msg_warn("%d of %d runs have the training images of another one: intervals are too narrow", same, r->count);
 }
 
@@ -533,12 +539,14 @@ static bool pool_scores(const struct operands *operands, struct result *r, struc
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     struct result r = {0};
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&operands, &gate);
+    struct gate gate = gate_open(o.fail_if);
+    check(&operands);
     struct pool *pool = pool_new((int)o.threads);
-    bool fine = o.pool ? pool_scores(&operands, &r, &e) : o.truth ? score(operands.value[0], pool, &r, &e) : compare(operands.value, pool, &r, &e);
+    bool fine = o.pool    ? pool_scores(&operands, &r, &e)
+                : o.truth ? score(operands.value[0], pool, &r, &e)
+                          : compare(operands.value, pool, &r, &e);
     if (!fine) msg_fail(&e);
     int status = gate_close(&gate, r.record);
     json_decref(r.record);

@@ -48,7 +48,7 @@ static struct space space;
 
 static bool to_stdout(void) { return !o.output ? !o.json : !strcmp(o.output, "-"); }
 
-static void check(const struct operands *operands, struct gate *gate) {
+static void check(const struct operands *operands) {
     struct error e = {0};
     if (!o.metric) msg_usage("-m PATH is missing: the number to look at in what the command prints, such as metrics.clean.accuracy");
     for (int i = 1; i < operands->count; i++)
@@ -56,8 +56,6 @@ static void check(const struct operands *operands, struct gate *gate) {
     if (!space_fits(&space, operands->value[0], &e)) msg_usage("%s", e.text);
     if (to_stdout() && o.json) msg_usage("standard output can take one of the trials and --json; -o FILE names another place");
     if (o.starts > o.trials) msg_usage("--starts %lld of --trials %lld", (long long)o.starts, (long long)o.trials);
-    gate->count = 0;
-    if (o.fail_if && !gate_parse(o.fail_if, gate, &e)) msg_usage("--fail-if: %s", e.text);
     if (((to_stdout() || o.output) && !out_check(o.output, true, &e)) || (o.checkpoint && !out_check(o.checkpoint, true, &e))) msg_fail(&e);
 }
 
@@ -119,10 +117,10 @@ static bool run(const char *command, json_t **record, struct error *e) {
 
 int main(int argc, char **argv) {
     struct error e = {0};
-    struct gate gate;
     json_t *record = NULL;
     struct operands operands = opt_parse(&program, argc, argv);
-    check(&operands, &gate);
+    struct gate gate = gate_open(o.fail_if);
+    check(&operands);
     if (!run(operands.value[0], &record, &e)) msg_fail(&e);
     int status = gate_close(&gate, record);
     json_decref(record);

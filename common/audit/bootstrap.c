@@ -33,7 +33,7 @@ struct interval bootstrap_percentiles(double *value, long count) {
 }
 
 struct interval bootstrap_mean(const double *x, int64_t n, uint64_t seed, const char *purpose) {
-    if (!n) return (struct interval){NAN, NAN};
+    if (n < 2) return (struct interval){NAN, NAN};
     struct stream s = rng_stream(seed, purpose);
     int64_t *at = memory_take((size_t)n * sizeof *at);
     double *mean = memory_take(BOOTSTRAP_DRAWS * sizeof *mean);

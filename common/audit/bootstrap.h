@@ -14,7 +14,7 @@ enum { BOOTSTRAP_DRAWS = 2000, BOOTSTRAP_MOST = 1 << 24 };
 void bootstrap_sample(struct stream s, uint32_t draw, uint32_t group, uint32_t sample, int64_t n, int64_t *out);
 // The 2.5th and 97.5th percentile (linear between order statistics); sorts. NaN for no values.
 struct interval bootstrap_percentiles(double *value, long count);
-// Of the mean of x [n]. NaN for none.
+// Of the mean of x [n]. NaN for fewer than two: of one, every draw is the same and says nothing.
 struct interval bootstrap_mean(const double *x, int64_t n, uint64_t seed, const char *purpose);
 
 #endif

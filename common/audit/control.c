@@ -41,7 +41,8 @@ static bool same_place(const struct images *a, int64_t i, const struct images *b
 // Sorted by position or by pixels, for a search by either.
 static struct mark *marks_of(const struct images *s, bool pixels, float *room) {
     struct mark *m = memory_take((size_t)s->count * sizeof *m);
-    for (int64_t i = 0; i < s->count; i++) m[i] = (struct mark){pixels ? hash_row(s, i, room) : (uint64_t)images_position(s, i), i};
+    for (int64_t i = 0; i < s->count; i++)
+        m[i] = (struct mark){pixels ? hash_row(s, i, room) : (uint64_t)images_position(s, i), i};
     qsort(m, (size_t)s->count, sizeof *m, by_hash);
     return m;
 }
@@ -59,8 +60,8 @@ static const struct mark *first_mark(const struct mark *m, int64_t count, uint64
 }
 
 // drop: one byte for each held-out image, set where it is a member. Returns how many; *member and *image name the first.
-static int64_t find_members(const struct images *truth, const struct images *held_out, unsigned char *drop, int64_t *member, int64_t *image,
-                            bool *by_place) {
+static int64_t find_members(const struct images *truth, const struct images *held_out, unsigned char *drop, int64_t *member,
+                            int64_t *image, bool *by_place) {
     int64_t found = 0;
     float *a = memory_take((size_t)truth->size * sizeof *a), *b = memory_take((size_t)truth->size * sizeof *b);
     struct mark *place = marks_of(truth, false, a), *look = marks_of(truth, true, a);
@@ -68,13 +69,15 @@ static int64_t find_members(const struct images *truth, const struct images *hel
         int64_t twin = -1;
         bool at_place = false;
         uint64_t key = (uint64_t)images_position(held_out, i);
-        for (const struct mark *m = first_mark(place, truth->count, key); twin < 0 && m < place + truth->count && m->hash == key; m++)
+        for (const struct mark *m = first_mark(place, truth->count, key), *end = place + truth->count;
+             twin < 0 && m < end && m->hash == key; m++)
             if (same_place(truth, m->row, held_out, i)) {
                 twin = m->row;
                 at_place = true;
             }
         key = hash_row(held_out, i, b);
-        for (const struct mark *m = first_mark(look, truth->count, key); twin < 0 && m < look + truth->count && m->hash == key; m++) {
+        for (const struct mark *m = first_mark(look, truth->count, key), *end = look + truth->count;
+             twin < 0 && m < end && m->hash == key; m++) {
             images_row(truth, m->row, a);
             if (!memcmp(a, b, (size_t)truth->size * sizeof *a)) twin = m->row;
         }
@@ -97,9 +100,12 @@ static bool check_members(struct control *s, unsigned char *drop, struct error *
     bool by_place = false;
     s->excluded = find_members(s->truth, s->held_out, drop, &member, &image, &by_place);
     if (!s->excluded || s->o.exclude) return true;
-    return error_set(e, EXIT_INPUT, "%s: image %lld is image %lld of %s, %s; %lld of %lld control images are members (--exclude leaves them out)", s->held_out->name,
-                     (long long)image, (long long)member, s->truth->name, by_place ? "by its position in their source" : "pixel for pixel",
-                     (long long)s->excluded, (long long)s->held_out->count);
+    return error_set(e, EXIT_INPUT,
+                     "%s: image %lld is image %lld of %s, %s; %lld of %lld control images are members "
+                     "(--exclude leaves them out)",
+                     s->held_out->name, (long long)image, (long long)member, s->truth->name,
+                     by_place ? "by its position in their source" : "pixel for pixel", (long long)s->excluded,
+                     (long long)s->held_out->count);
 }
 
 // ---- blocks
@@ -112,8 +118,10 @@ struct class {
 
 static bool check_class(const struct control *s, const struct class *c, int64_t number, struct error *e) {
     return c->images >= c->members ||
-           error_set(e, EXIT_INPUT, "%s: %lld images of class %lld expected, as in %s (%d blocks of their own need %lld), %lld found", s->held_out->name,
-                     (long long)c->members, (long long)number, s->truth->name, s->o.blocks, (long long)(c->members * s->o.blocks), (long long)c->images);
+           error_set(e, EXIT_INPUT,
+                     "%s: %lld images of class %lld expected, as in %s (%d blocks of their own need %lld), %lld found",
+                     s->held_out->name, (long long)c->members, (long long)number, s->truth->name, s->o.blocks,
+                     (long long)(c->members * s->o.blocks), (long long)c->images);
 }
 
 // Images of each class in a keyed order.
@@ -122,7 +130,8 @@ static void shuffle(const struct control *s, const unsigned char *drop, struct c
     for (int64_t i = 0; i < s->held_out->count; i++)
         if (!drop[i]) class[s->held_out->y[i]].image[class[s->held_out->y[i]].images++] = i;
     for (int64_t c = 0; c < classes; c++) {
-        int64_t n = class[c].images, *order = memory_take((size_t)(n + 1) * sizeof *order), *sorted = memory_take((size_t)(n + 1) * sizeof *sorted);
+        int64_t n = class[c].images, *order = memory_take((size_t)(n + 1) * sizeof *order);
+        int64_t *sorted = memory_take((size_t)(n + 1) * sizeof *sorted);
         rng_permutation(stream, (uint32_t)c, order, n);
         memcpy(sorted, class[c].image, (size_t)n * sizeof *sorted);
         for (int64_t i = 0; i < n; i++) class[c].image[i] = sorted[order[i]];
@@ -161,13 +170,14 @@ enum { CLASSES_MAX = 65536 };  // a label out of a hostile file must not size ta
 static bool cut_blocks(struct control *s, const unsigned char *drop, struct error *e) {
     struct arena arena = {0};
     int64_t classes = classes_of(s->truth, s->held_out);
-    if (classes > CLASSES_MAX) return error_set(e, EXIT_INPUT, "classes below %d expected, %lld found", CLASSES_MAX, (long long)(classes - 1));
+    if (classes > CLASSES_MAX)
+        return error_set(e, EXIT_INPUT, "classes below %d expected, %lld found", CLASSES_MAX, (long long)(classes - 1));
     struct class *class = arena_take(&arena, (size_t)classes * sizeof *class);
     for (int64_t i = 0; i < s->held_out->count; i++) class[s->held_out->y[i]].images += !drop[i];
     for (int64_t i = 0; i < s->n; i++) class[s->truth->y[i]].members++;
     bool fine = s->o.blocks * s->n <= BOOTSTRAP_MOST ||
-                error_set(e, EXIT_INPUT, "--blocks %d: at most %d control images expected, %lld found", s->o.blocks, BOOTSTRAP_MOST,
-                          (long long)(s->o.blocks * s->n));
+                error_set(e, EXIT_INPUT, "--blocks %d: at most %d control images expected, %lld found", s->o.blocks,
+                          BOOTSTRAP_MOST, (long long)(s->o.blocks * s->n));
     for (int64_t c = 0; c < classes && fine; c++) {
         fine = check_class(s, &class[c], c, e);
         class[c].image = arena_take(&arena, (size_t)(class[c].images + 1) * sizeof *class[c].image);
@@ -193,21 +203,27 @@ struct twins {
     } *of_block;
 };
 
+enum { STRIP = 256 };  // rows of a block at a time, so that large sets need no table of all pairs
+
 static void find_twins(void *data, long b, int worker) {
     (void)worker;
     struct twins *t = data;
     const struct control *s = t->s;
     struct twin_list *list = &t->of_block[b];
     const int64_t *rows = s->image + b * s->n;
-    float *x = ncc_centred(s->held_out, rows, s->n), *ncc = memory_take((size_t)(s->n * s->n) * sizeof *ncc);
-    ncc_products(x, s->n, &t->members, ncc);
-    for (int64_t i = 0; i < s->n; i++)
-        for (int64_t j = 0; j < s->n; j++)
-            if (ncc[i * s->n + j] > CONTROL_TWIN) {
-                list->twin = memory_grow(list->twin, (size_t)(list->count + 1) * sizeof *list->twin);
-                list->twin[list->count++] = (struct control_twin){j, rows[i], ncc[i * s->n + j]};
-            }
-    free(x);
+    float *ncc = memory_take((size_t)(STRIP * s->n) * sizeof *ncc);
+    for (int64_t from = 0, count; from < s->n; from += count) {
+        count = s->n - from < STRIP ? s->n - from : STRIP;
+        float *x = ncc_centred(s->held_out, rows + from, count);
+        ncc_products(x, count, &t->members, ncc);
+        for (int64_t i = 0; i < count; i++)
+            for (int64_t j = 0; j < s->n; j++)
+                if (ncc[i * s->n + j] > CONTROL_TWIN) {
+                    list->twin = memory_grow(list->twin, (size_t)(list->count + 1) * sizeof *list->twin);
+                    list->twin[list->count++] = (struct control_twin){j, rows[from + i], ncc[i * s->n + j]};
+                }
+        free(x);
+    }
     free(ncc);
 }
 
@@ -259,7 +275,7 @@ struct control *control_open(const struct images *truth, const struct images *he
         }
     if (!images_agree(truth, held_out, e)) return NULL;
     struct control *s = memory_zero(sizeof *s);
-    *s = (struct control){.truth = truth, .held_out = held_out, .o = *o, .pool = pool, .n = truth->count};
+    *s = (struct control){.truth = truth, .held_out = held_out, .o = *o, .pool = pool, .room = CONTROL_ROOM, .n = truth->count};
     unsigned char *drop = memory_zero((size_t)held_out->count);
     bool fine = check_members(s, drop, e) && cut_blocks(s, drop, e);
     free(drop);

@@ -22,10 +22,14 @@ struct control_twin {
 };
 #define CONTROL_TWIN .98f
 
+// 2^28, a GiB in single precision.
+#define CONTROL_ROOM ((int64_t)1 << 28)
+
 struct control {
     const struct images *truth, *held_out;
     struct control_options o;
     struct pool *pool;
+    int64_t room;            // CONTROL_ROOM: numbers that tables of correlations may hold at a time
     int64_t n;               // members
     int64_t *image;          // [blocks, n]: rows of held_out; image k of a block has member k's class
     int64_t *index, *position;  // [n], [blocks, n]: where members and these images stand in their sources
@@ -40,8 +44,8 @@ struct control {
 // EXIT_INPUT: shapes differ, classes are missing, a class has fewer held-out images than members, or held-out images are
 // members (the same position of the same source, or pixel for pixel), which are named.
 // Where a class has enough for one block and not for all, blocks share images: used < blocks * n.
-struct control *control_open(const struct images *truth, const struct images *held_out, const struct control_options *o, struct pool *pool,
-                             struct error *e);
+struct control *control_open(const struct images *truth, const struct images *held_out, const struct control_options *o,
+                             struct pool *pool, struct error *e);
 void control_free(struct control *s);
 
 // Set 0 are the members, set 1 + b is block b: the rows (NULL: all), and what they are rows of.

@@ -12,18 +12,17 @@ enum { AMONG_ROWS = 256 };
 struct judging {
     const struct images *among;
     struct ncc_side marked;
-    float *nearest;  // [chunks of among, marked]
+    float *nearest;  // [workers, marked]: the largest NCC that a worker has met
 };
 
 static void look_among(void *data, long chunk, int worker) {
-    (void)worker;
     const struct judging *g = data;
-    int64_t from = chunk * AMONG_ROWS, rows = g->among->count - from < AMONG_ROWS ? g->among->count - from : AMONG_ROWS, index[AMONG_ROWS];
+    int64_t from = chunk * AMONG_ROWS, index[AMONG_ROWS] = {0};
+    int64_t rows = g->among->count - from < AMONG_ROWS ? g->among->count - from : AMONG_ROWS;
     for (int64_t i = 0; i < rows; i++) index[i] = from + i;
     float *x = ncc_centred(g->among, index, rows), *ncc = memory_take((size_t)(rows * g->marked.count) * sizeof *ncc);
-    float *nearest = g->nearest + chunk * g->marked.count;
+    float *nearest = g->nearest + worker * g->marked.count;
     ncc_products(x, rows, &g->marked, ncc);
-    for (int64_t j = 0; j < g->marked.count; j++) nearest[j] = -INFINITY;
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < g->marked.count; j++) nearest[j] = fmaxf(nearest[j], ncc[i * g->marked.count + j]);
     free(x);
@@ -48,13 +47,15 @@ bool marks_judge(const struct control *s, const struct scorecard_match *m, const
     if (!out->count) return true;
     struct images *marked = marked_images(candidates, out->count);
     long chunks = (long)((among->count + AMONG_ROWS - 1) / AMONG_ROWS);
-    struct judging g = {among, ncc_side_of(marked, out->count), memory_take((size_t)(chunks * out->count) * sizeof *g.nearest)};
+    int64_t workers = pool_threads(s->pool);
+    struct judging g = {among, ncc_side_of(marked, out->count), memory_take((size_t)(workers * out->count) * sizeof *g.nearest)};
+    for (int64_t i = 0; i < workers * out->count; i++) g.nearest[i] = -INFINITY;
     pool_run(s->pool, chunks, look_among, &g);
     unsigned char *named = memory_zero((size_t)s->n);
     for (int64_t j = 0, k = 0; j < candidates->count; j++) {
         if (!candidates->certified[j]) continue;
         float other = -INFINITY;
-        for (long c = 0; c < chunks; c++) other = fmaxf(other, g.nearest[c * out->count + k]);
+        for (int64_t w = 0; w < workers; w++) other = fmaxf(other, g.nearest[w * out->count + k]);
         k++;
         // The member itself, where it is among them, comes as near and no nearer.
         out->verdict[j] = m->member_ncc[j] >= MARKS_BAR && other <= m->member_ncc[j] + NCC_ROUNDING;

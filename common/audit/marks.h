@@ -13,7 +13,7 @@ struct marks {
     unsigned char *verdict;         // [candidates]: 1 where marked and right; free() it
 };
 // m: of all candidates, which carry marks (BUG otherwise). EXIT_INPUT: images of another shape.
-bool marks_judge(const struct control *s, const struct scorecard_match *m, const struct images *candidates, const struct images *among,
-                       struct marks *out, struct error *e);
+bool marks_judge(const struct control *s, const struct scorecard_match *m, const struct images *candidates,
+                 const struct images *among, struct marks *out, struct error *e);
 
 #endif

@@ -9,6 +9,7 @@
 #include "../base/arena.h"
 #include "../base/hash.h"
 #include "../io/record.h"
+#include "roc.h"
 
 const double membership_fpr[MEMBERSHIP_RATES] = {1e-2, 1e-3};
 const char *const membership_fpr_key[MEMBERSHIP_RATES] = {"1e-2", "1e-3"};
@@ -28,16 +29,18 @@ static int64_t position(const struct dataset *d, int64_t i) { return d->index ? 
 static bool own_keep(const struct model *m, const struct dataset *d, unsigned char *member, struct error *e) {
     const char *data = trained_on(m), *source = source_of(d);
     if (!m->keep || !data)
-        return error_set(e, EXIT_USAGE, "%s does not say which images it was trained on: --members names them", m->blob ? m->blob->source : "the model");
+        return error_set(e, EXIT_USAGE, "%s does not say which images it was trained on: --members names them",
+                         m->blob ? m->blob->source : "the model");
     bool itself = !strcmp(data, d->blob->digest), part = d->index && source && !strcmp(data, source);
     if (!itself && !part)
-        return error_set(e, EXIT_USAGE, "%s was trained on images of %.12s, and %s is %.12s: --members names those it was trained on (first:K, a mask, or that data set)",
-                         m->blob->source, data, d->blob->source, d->blob->digest);
+        return error_set(e, EXIT_USAGE,
+                         "%s was trained on images of %.12s, and %s is %.12s: --members names those it was trained on "
+                         "(first:K, a mask, or that data set)", m->blob->source, data, d->blob->source, d->blob->digest);
     for (int64_t i = 0; i < d->count; i++) {
         int64_t at = itself ? i : d->index[i];
         if (at < 0 || at >= m->keep_count)
-            return error_set(e, EXIT_INPUT, "%s: index %lld is not among the %lld images of the model's assay.keep", d->blob->source, (long long)at,
-                             (long long)m->keep_count);
+            return error_set(e, EXIT_INPUT, "%s: index %lld is not among the %lld images of the model's assay.keep",
+                             d->blob->source, (long long)at, (long long)m->keep_count);
         member[i] = m->keep[at] != 0;
     }
     return true;
@@ -61,12 +64,14 @@ static struct mark mark_of(const struct dataset *d, int64_t i, bool by_position,
     return m;
 }
 
-static bool by_data(const struct model *m, const struct dataset *d, const struct dataset *other, unsigned char *member, struct error *e) {
+static bool by_data(const struct model *m, const struct dataset *d, const struct dataset *other, unsigned char *member,
+                    struct error *e) {
     const char *here = source_of(d), *there = source_of(other), *data = trained_on(m);
-    bool by_position = here && there && !strcmp(here, there), kept = data && m->keep && !strcmp(data, other->blob->digest) && m->keep_count == other->count;
+    bool by_position = here && there && !strcmp(here, there);
+    bool kept = data && m->keep && !strcmp(data, other->blob->digest) && m->keep_count == other->count;
     if (other->channels != d->channels || other->height != d->height || other->width != d->width)
-        return error_set(e, EXIT_INPUT, "%s: images of %d x %d x %d expected as in %s, %d x %d x %d found", other->blob->source, d->channels, d->height,
-                         d->width, d->blob->source, other->channels, other->height, other->width);
+        return error_set(e, EXIT_INPUT, "%s: images of %d x %d x %d expected as in %s, %d x %d x %d found", other->blob->source,
+                         d->channels, d->height, d->width, d->blob->source, other->channels, other->height, other->width);
     struct mark *mark = memory_take((size_t)(other->count + 1) * sizeof *mark);
     float *image = memory_take((size_t)dataset_image_size(d) * sizeof *image);
     int64_t marks = 0;
@@ -82,7 +87,9 @@ static bool by_data(const struct model *m, const struct dataset *d, const struct
     return true;
 }
 
-static bool is_word(const char *word) { return !strcmp(word, "all") || !strncmp(word, "first:", 6) || !strncmp(word, "random-half:", 12); }
+static bool is_word(const char *word) {
+    return !strcmp(word, "all") || !strncmp(word, "first:", 6) || !strncmp(word, "random-half:", 12);
+}
 
 // A data set where the file is one, else NULL without an error: it may be a mask.
 static struct dataset *data_in(const char *path) {
@@ -104,8 +111,8 @@ unsigned char *membership_truth(const struct model *m, const struct dataset *d, 
     int64_t members = 0;
     for (int64_t i = 0; fine && i < d->count; i++) members += member[i] != 0;
     if (fine && (!members || members == d->count))
-        fine = error_set(e, EXIT_INPUT, "%s: %s of its %lld images %s in the training set, so there is nothing to tell apart", d->blob->source,
-                         members ? "all" : "none", (long long)d->count, members ? "are" : "is");
+        fine = error_set(e, EXIT_INPUT, "%s: %s of its %lld images %s in the training set, so there is nothing to tell apart",
+                         d->blob->source, members ? "all" : "none", (long long)d->count, members ? "are" : "is");
     dataset_free(other);
     if (fine) return member;
     free(member);
@@ -150,13 +157,27 @@ static double *placements(const struct ranked *r, int64_t n, int64_t members, in
     return place;
 }
 
-static struct interval interval_of(double auc, double variance_of_auc, int64_t smaller) {
-    if (!(variance_of_auc > 0) || !(auc > 0 && auc < 1)) {
-        double bound = pow(.025, 1 / (double)smaller);
-        return auc >= 1 ? (struct interval){bound, 1} : auc <= 0 ? (struct interval){0, 1 - bound} : (struct interval){auc, auc};
-    }
+static struct interval logit_interval(double auc, double variance_of_auc) {
+    if (!(auc > 0 && auc < 1)) return (struct interval){auc, auc};
     double logit = log(auc / (1 - auc)), wide = stats_normal_quantile(.975) * sqrt(variance_of_auc) / (auc * (1 - auc));
     return (struct interval){1 / (1 + exp(wide - logit)), 1 / (1 + exp(-wide - logit))};
+}
+
+// How many members are over each of the others, the best first.
+static struct roc_above above_of(const struct ranked *r, int64_t n, int64_t members, int64_t others) {
+    struct roc_above above = {members, others, memory_take((size_t)(others + 2) * sizeof *above.count)};
+    int64_t over = 0, passed = 0;
+    for (int64_t i = n - 1, end; i >= 0; i = end) {
+        int64_t tied = 0;
+        for (end = i; end >= 0 && r[end].score == r[i].score; end--) {
+            if (r[end].member) tied++;
+            else above.count[++passed] = over;
+        }
+        over += tied;
+    }
+    above.count[0] = 0;
+    above.count[others + 1] = members;
+    return above;
 }
 
 struct membership membership_of(const double *score, const unsigned char *member, int64_t n) {
@@ -175,15 +196,17 @@ struct membership membership_of(const double *score, const unsigned char *member
     for (int64_t i = 0; i < n; i++)
         if (which[i]) sum += place[i];
     s.auc = sum / (double)s.members;
-    double v = variance(place, which, true, n, s.members) / (double)s.members + variance(place, which, false, n, s.others) / (double)s.others;
-    s.interval = interval_of(s.auc, v, s.members < s.others ? s.members : s.others);
+    double of_members = variance(place, which, true, n, s.members) / (double)s.members;
+    double of_others = variance(place, which, false, n, s.others) / (double)s.others;
+    s.interval = roc_widen(logit_interval(s.auc, of_members + of_others), s.auc, s.members < s.others ? s.members : s.others);
+    struct roc_above above = above_of(r, n, s.members, s.others);
     for (int k = 0; k < MEMBERSHIP_RATES; k++) {
-        s.at[k].allowed = (int64_t)floor(membership_fpr[k] * (double)s.others + 1e-9);
-        int64_t passed = 0, i = n - 1;
-        for (; i >= 0; i--)
-            if (!r[i].member && passed++ == s.at[k].allowed) break;
-        for (int64_t j = n - 1; j >= 0 && (i < 0 || r[j].score > r[i].score); j--) s.at[k].hits += r[j].member;
+        struct roc_rate rate = roc_rate(&above, 1, membership_fpr[k]);
+        s.at[k].allowed = roc_allowed(s.others, membership_fpr[k]);
+        s.at[k].hits = rate.hits;
+        s.at[k].interval = rate.interval;
     }
+    free(above.count);
     free(r);
     free(which);
     free(place);
@@ -193,12 +216,12 @@ struct membership membership_of(const double *score, const unsigned char *member
 void membership_save(const struct membership *s, json_t *record, const char *path) {
     char name[96];
 #define KEY(...) (snprintf(name, sizeof name, __VA_ARGS__), name)
-    record_real(record, KEY("%s.auc", path), s->auc);
-    record_set(record, KEY("%s.auc_interval", path), json_pack("[f, f]", s->interval.low, s->interval.high));
+    record_estimate(record, KEY("%s.auc", path), s->auc, s->interval);
     record_int(record, KEY("%s.members", path), s->members);
     record_int(record, KEY("%s.others", path), s->others);
     for (int k = 0; k < MEMBERSHIP_RATES; k++) {
-        record_rate(record, KEY("%s.tpr_at_fpr_%s", path, membership_fpr_key[k]), (long)s->at[k].hits, (long)s->members);
+        double rate = (double)s->at[k].hits / (double)s->members;
+        record_estimate(record, KEY("%s.tpr_at_fpr_%s", path, membership_fpr_key[k]), rate, s->at[k].interval);
         record_int(record, KEY("%s.false_positives_at_fpr_%s", path, membership_fpr_key[k]), s->at[k].allowed);
     }
 #undef KEY

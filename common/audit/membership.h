@@ -24,11 +24,11 @@ struct membership {
     struct {
         int64_t allowed;    // false positives: floor(fpr others)
         int64_t hits;       // members whose score is over that of the (allowed + 1)-th best other
+        struct interval interval;  // 95 % of their share, at a threshold that the others only estimate (roc_rate)
     } at[MEMBERSHIP_RATES];
 };
 // score: larger for members; numbers. The interval is DeLong's (DeLong, DeLong & Clarke-Pearson 1988; ranks as Sun & Xu 2014)
-// on the logit scale. Where the two groups do not overlap, that has no width, and the exact bound takes its place: with k the
-// smaller group, .025^(1/k), the least mean of a share in [0, 1] that shows k ones with probability 2.5 %.
+// on the logit scale, widened by what as few images as the smaller group has cannot show (roc_widen).
 struct membership membership_of(const double *score, const unsigned char *member, int64_t n);
 // PATH.auc, .auc_interval, .tpr_at_fpr_1e-2 ..., .false_positives_at_fpr_1e-2 ..., .members, .others.
 void membership_save(const struct membership *s, json_t *record, const char *path);

@@ -38,7 +38,8 @@ bool pairs_of(const struct images *a, const struct images *b, enum similarity_wi
               struct error *e) {
     if (!images_agree(a, b, e)) return false;
     if (a->count != b->count)
-        return error_set(e, EXIT_INPUT, "%s: %lld images expected, as in %s, %lld found", b->name, (long long)a->count, a->name, (long long)b->count);
+        return error_set(e, EXIT_INPUT, "%s: %lld images expected, as in %s, %lld found", b->name, (long long)a->count, a->name,
+                         (long long)b->count);
     if (!similarity_fits(window, a->height, a->width, e)) return error_prefix(e, "%s", a->name);
     size_t bytes = (size_t)a->count * sizeof(double);
     *out = (struct pairs){a->count, memory_take(bytes), memory_take(bytes), memory_take(bytes), memory_take(bytes)};
@@ -77,6 +78,12 @@ static int ascending(const void *a, const void *b) {
 
 static double mean_of(const double *x, int64_t n) { return n ? stats_sum(x, (long)n) / (double)n : NAN; }
 
+// Of sorted values; equal infinite ones are no NaN.
+static double median_of(const double *x, int64_t n) {
+    double low = x[(n - 1) / 2], high = x[n / 2];
+    return low == high ? low : (low + high) / 2;
+}
+
 void pairs_summary(const double *value, int64_t count, uint64_t seed, json_t *record, const char *path) {
     char key[256];
     int64_t there = 0, finite = 0;
@@ -88,12 +95,10 @@ void pairs_summary(const double *value, int64_t count, uint64_t seed, json_t *re
     }
     struct interval interval = bootstrap_mean(some, finite, seed, "score/mean");
     snprintf(key, sizeof key, "%s.mean", path);
-    record_real(record, key, mean_of(some, finite));
-    snprintf(key, sizeof key, "%s.mean_interval", path);
-    record_set(record, key, finite ? json_pack("[f, f]", interval.low, interval.high) : json_null());
+    record_estimate(record, key, mean_of(some, finite), interval);
     qsort(all, (size_t)there, sizeof *all, ascending);
     snprintf(key, sizeof key, "%s.median", path);
-    record_real(record, key, there ? (all[(there - 1) / 2] == all[there / 2] ? all[there / 2] : (all[(there - 1) / 2] + all[there / 2]) / 2) : NAN);
+    record_real(record, key, there ? median_of(all, there) : NAN);
     free(all);
     free(some);
 }

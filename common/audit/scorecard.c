@@ -23,7 +23,8 @@ struct matching {
     enum similarity_window window;
     struct scorecard_match *m;
     struct ncc_side side;
-    int64_t *nearest;    // [1 + blocks, candidates]: the nearest image of each set
+    int64_t from;        // the first of the sets that are matched now
+    int64_t *nearest;    // [those sets, candidates]: the nearest image of each
     float *nearest_ncc;
 };
 
@@ -40,9 +41,10 @@ static void measure_pair(const struct matching *g, const struct images *from, in
     m->mse[at] = found.mse;
 }
 
-static void match_set(void *data, long set, int worker) {
+static void match_set(void *data, long at, int worker) {
     (void)worker;
     const struct matching *g = data;
+    int64_t set = g->from + at;
     const struct control *s = g->s;
     struct scorecard_match *m = g->m;
     const struct images *from = control_images(s, set);
@@ -50,8 +52,8 @@ static void match_set(void *data, long set, int worker) {
     int64_t n = s->n, count = m->candidates;
     float *x = ncc_centred(from, rows, n), *ncc = memory_take((size_t)(n * count) * sizeof *ncc);
     ncc_products(x, n, &g->side, ncc);
-    int64_t *candidate = m->candidate + set * n, *nearest = g->nearest + set * count;
-    float *best = g->nearest_ncc + set * count;
+    int64_t *candidate = m->candidate + set * n, *nearest = g->nearest + at * count;
+    float *best = g->nearest_ncc + at * count;
     assign_best(ncc, count, n, count, candidate, NULL, NULL);
     for (int64_t i = 0; i < n; i++) m->ncc[set * n + i] = candidate[i] < 0 ? -1 : ncc[i * count + candidate[i]];
     for (int64_t j = 0; j < count; j++) best[j] = -INFINITY;
@@ -70,19 +72,35 @@ static void match_set(void *data, long set, int worker) {
     free(b);
 }
 
-static void take_nearest(struct matching *g) {
+// Of the sets that were matched, each in its turn.
+static void take_nearest(struct matching *g, int64_t sets) {
     struct scorecard_match *m = g->m;
     int64_t count = m->candidates;
-    for (int64_t j = 0; j < count; j++) {
-        m->member[j] = g->nearest[j];
-        m->member_ncc[j] = g->nearest_ncc[j];
-        m->held_out_ncc[j] = -INFINITY;
-        for (int b = 1; b <= g->s->o.blocks; b++)
-            if (g->nearest_ncc[b * count + j] > m->held_out_ncc[j]) {
-                m->held_out_ncc[j] = g->nearest_ncc[b * count + j];
-                m->held_out[j] = g->nearest[b * count + j];
+    for (int64_t at = 0; at < sets; at++) {
+        int64_t *to = g->from + at ? m->held_out : m->member;
+        float *ncc = g->from + at ? m->held_out_ncc : m->member_ncc;
+        for (int64_t j = 0; j < count; j++)
+            if (g->nearest_ncc[at * count + j] > ncc[j]) {
+                ncc[j] = g->nearest_ncc[at * count + j];
+                to[j] = g->nearest[at * count + j];
             }
     }
+}
+
+static void match_all(struct matching *g) {
+    const struct control *s = g->s;
+    int64_t sets = s->o.blocks + 1, count = g->m->candidates, most = s->room / ((s->n + 3) * count);
+    if (most > sets) most = sets;
+    g->nearest = memory_take((size_t)(most * count) * sizeof *g->nearest);
+    g->nearest_ncc = memory_take((size_t)(most * count) * sizeof *g->nearest_ncc);
+    for (int64_t j = 0; j < count; j++) g->m->member_ncc[j] = g->m->held_out_ncc[j] = -INFINITY;
+    for (int64_t now; g->from < sets; g->from += now) {
+        now = sets - g->from < most ? sets - g->from : most;
+        pool_run(s->pool, (long)now, match_set, g);
+        take_nearest(g, now);
+    }
+    free(g->nearest);
+    free(g->nearest_ncc);
 }
 
 struct scorecard_match *scorecard_match(const struct control *s, const struct images *candidates, int64_t limit,
@@ -92,10 +110,15 @@ struct scorecard_match *scorecard_match(const struct control *s, const struct im
         error_prefix(e, "%s", candidates->name);
         return NULL;
     }
+    int64_t taken = limit && limit < candidates->count ? limit : candidates->count, most = s->room / (s->n + 3);
+    if (taken > most) {
+        error_set(e, EXIT_INPUT, "%s: at most %lld candidates expected beside %lld training images, %lld found", candidates->name,
+                  (long long)most, (long long)s->n, (long long)taken);
+        return NULL;
+    }
     struct scorecard_match *m = memory_zero(sizeof *m);
-    size_t sets = (size_t)s->o.blocks + 1, scores = sets * (size_t)s->n;
-    m->candidates = limit && limit < candidates->count ? limit : candidates->count;
-    size_t count = (size_t)m->candidates;
+    size_t scores = (size_t)(s->o.blocks + 1) * (size_t)s->n, count = (size_t)taken;
+    m->candidates = taken;
     m->ncc = memory_take(scores * sizeof *m->ncc);
     m->candidate = memory_take(scores * sizeof *m->candidate);
     m->ssim = pairs ? memory_take(scores * sizeof *m->ssim) : NULL;
@@ -105,13 +128,10 @@ struct scorecard_match *scorecard_match(const struct control *s, const struct im
     m->held_out = memory_zero(count * sizeof *m->held_out);
     m->member_ncc = memory_take(count * sizeof *m->member_ncc);
     m->held_out_ncc = memory_take(count * sizeof *m->held_out_ncc);
-    struct matching g = {s, candidates, pairs ? *pairs : SIMILARITY_UNIFORM, m, ncc_side_of(candidates, m->candidates), memory_take(sets * count * sizeof *g.nearest),
-                         memory_take(sets * count * sizeof *g.nearest_ncc)};
-    pool_run(s->pool, (long)sets, match_set, &g);
-    take_nearest(&g);
+    struct matching g = {.s = s, .candidates = candidates, .window = pairs ? *pairs : SIMILARITY_UNIFORM, .m = m};
+    g.side = ncc_side_of(candidates, taken);
+    match_all(&g);
     ncc_side_free(&g.side);
-    free(g.nearest);
-    free(g.nearest_ncc);
     return m;
 }
 
@@ -241,7 +261,8 @@ struct scorecard_run scorecard_run(const struct control *s, const struct scoreca
 static bool check_scores(const struct blob *b, const struct tensor *t, struct error *e) {
     const float *x = t->data;
     for (int64_t i = 0; i < tensor_count(t); i++)
-        if (!(x[i] >= -1 && x[i] <= 1)) return blob_refuse(b, e, "tensor %s: correlations in [-1, 1] expected, %g found", t->name, (double)x[i]);
+        if (!(x[i] >= -1 && x[i] <= 1))
+            return blob_refuse(b, e, "tensor %s: correlations in [-1, 1] expected, %g found", t->name, (double)x[i]);
     return true;
 }
 
@@ -255,8 +276,10 @@ bool scorecard_run_of(const struct blob *b, const char *baseline, struct scoreca
     if (!control) return error_prefix(e, "%s: not the score of a reconstruction", b->source);
     char shape[128];
     if (truth->dtype != F32 || truth->rank != 1 || truth->dim[0] < 1)
-        return blob_refuse(b, e, "tensor %s: F32 [N] expected, %s %s found", name[0], dtype_name(truth->dtype), tensor_shape_text(truth, shape));
-    if (control->dtype != F32 || control->rank != 2 || control->dim[0] < 1 || control->dim[0] > INT_MAX || control->dim[1] != truth->dim[0])
+        return blob_refuse(b, e, "tensor %s: F32 [N] expected, %s %s found", name[0], dtype_name(truth->dtype),
+                           tensor_shape_text(truth, shape));
+    if (control->dtype != F32 || control->rank != 2 || control->dim[0] < 1 || control->dim[0] > INT_MAX ||
+        control->dim[1] != truth->dim[0])
         return blob_refuse(b, e, "tensor %s: F32 [blocks, %lld] expected, %s %s found", name[1], (long long)truth->dim[0],
                            dtype_name(control->dtype), tensor_shape_text(control, shape));
     if (truth->dim[0] > BOOTSTRAP_MOST || control->dim[0] * control->dim[1] > BOOTSTRAP_MOST)
@@ -286,7 +309,8 @@ static void save_medians(const struct scorecard_run *run, int runs, json_t *reco
         all[0] += run[i].n;
         all[1] += run[i].n * run[i].blocks;
     }
-    float *truth = memory_take((size_t)(all[0] + 1) * sizeof *truth), *control = memory_take((size_t)(all[1] + 1) * sizeof *control);
+    float *truth = memory_take((size_t)(all[0] + 1) * sizeof *truth);
+    float *control = memory_take((size_t)(all[1] + 1) * sizeof *control);
     for (int i = 0; i < runs; n += run[i].n, m += run[i].n * run[i].blocks, i++) {
         memcpy(truth + n, run[i].truth, (size_t)run[i].n * sizeof *truth);
         memcpy(control + m, run[i].control, (size_t)(run[i].n * run[i].blocks) * sizeof *control);
@@ -305,7 +329,8 @@ static int64_t count_from(const float *x, int64_t n, float bar) {
     return count;
 }
 
-static void save_matched(const struct scorecard_run *run, int runs, float bar, const char *name, json_t *record, const char *path) {
+static void save_matched(const struct scorecard_run *run, int runs, float bar, const char *name, json_t *record,
+                         const char *path) {
     char key[256];
     int64_t truth = 0;
     double control = 0;
@@ -325,25 +350,23 @@ static void save_matched(const struct scorecard_run *run, int runs, float bar, c
 void scorecard_save(const struct scorecard_run *run, int runs, uint64_t seed, json_t *record, const char *path) {
     char key[256];
     struct roc_run *roc = memory_take((size_t)(runs + 1) * sizeof *roc);
-    int64_t hits = 0, members = 0;
-    float threshold = 0;
+    struct roc_above *above = memory_take((size_t)(runs + 1) * sizeof *above);
     for (int i = 0; i < runs; i++) {
         roc[i] = (struct roc_run){run[i].truth, run[i].control, run[i].n, run[i].n * run[i].blocks};
-        hits += roc_hits(&roc[i], .01, &threshold);
-        members += run[i].n;
+        above[i] = roc_above(&roc[i]);
     }
-    struct interval interval = roc_auc_interval(roc, runs, seed);
+    struct roc_rate rate = roc_rate(above, runs, .01);
     snprintf(key, sizeof key, "%s.auc", path);
-    record_real(record, key, roc_auc(roc, runs));
-    snprintf(key, sizeof key, "%s.auc_interval", path);
-    record_set(record, key, json_pack("[f, f]", interval.low, interval.high));
+    record_estimate(record, key, roc_auc(roc, runs), roc_auc_interval(roc, runs, seed));
     snprintf(key, sizeof key, "%s.tpr_at_fpr_1e-2", path);
-    record_rate(record, key, (long)hits, (long)members);
+    record_estimate(record, key, (double)rate.hits / (double)rate.positives, rate.interval);
     snprintf(key, sizeof key, "%s.threshold_at_fpr_1e-2", path);
-    if (runs == 1) record_real(record, key, threshold);
+    if (runs == 1) record_real(record, key, roc_threshold(&roc[0], .01));
     save_matched(run, runs, .95f, "matched_at_0p95", record, path);
     save_matched(run, runs, .999f, "matched_at_0p999", record, path);
     save_medians(run, runs, record, path);
+    for (int i = 0; i < runs; i++) free(above[i].count);
+    free(above);
     free(roc);
 }
 

@@ -27,7 +27,8 @@ struct scorecard_match {
     float *member_ncc, *held_out_ncc;
 };
 // Matches the first `limit` candidates (0: all). pairs: the window of SSIM, where matched pairs are to be measured too, or NULL.
-// EXIT_INPUT: images of another shape, or no window fits.
+// As many sets are matched at a time as the control has room for, n + 3 numbers a candidate; as much again where there are
+// fewer candidates than members. EXIT_INPUT: images of another shape, no window fits, or no room for a single set.
 struct scorecard_match *scorecard_match(const struct control *s, const struct images *candidates, int64_t limit,
                                         const enum similarity_window *pairs, struct error *e);
 void scorecard_match_free(struct scorecard_match *m);
@@ -55,7 +56,7 @@ struct scorecard_run {
     int blocks;
 };
 
-// Metrics under PATH, over all runs together: auc and tpr_at_fpr_1e-2 (roc.h) with intervals, matched_at_0p95 and
+// Metrics under PATH, over all runs together: auc and tpr_at_fpr_1e-2 with their intervals (roc.h), matched_at_0p95 and
 // matched_at_0p999 (truth: members; control: mean over blocks; over several runs means of a run), median.truth, median.control.
 void scorecard_save(const struct scorecard_run *run, int runs, uint64_t seed, json_t *record, const char *path);
 struct scorecard_run scorecard_run(const struct control *s, const struct scorecard_match *m);

@@ -30,7 +30,8 @@ static struct window window_of(enum similarity_window kind) {
 bool similarity_fits(enum similarity_window kind, int height, int width, struct error *e) {
     int side = window_of(kind).side;
     return (height >= side && width >= side) ||
-           error_set(e, EXIT_INPUT, "images of %d x %d: SSIM needs %d x %d at least, the size of its window", height, width, side, side);
+           error_set(e, EXIT_INPUT, "images of %d x %d: SSIM needs %d x %d at least, the size of its window", height, width,
+                     side, side);
 }
 
 // One channel. row: MOMENTS x height x (width - side + 1), the moments of the windows' rows.
@@ -80,7 +81,8 @@ static double ncc_of(const float *a, const float *b, int64_t size) {
     return aa < least || bb < least ? 0 : ab / sqrt(aa) / sqrt(bb);
 }
 
-struct similarity similarity_of(const float *a, const float *b, int channels, int height, int width, enum similarity_window kind) {
+struct similarity similarity_of(const float *a, const float *b, int channels, int height, int width,
+                                enum similarity_window kind) {
     struct window w = window_of(kind);
     struct similarity s = {0};
     BUG_IF(height < w.side || width < w.side, "SSIM of %d x %d", height, width);

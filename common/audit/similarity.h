@@ -25,7 +25,8 @@ struct similarity {
 // Whether a window fits an image at all (EXIT_INPUT where it does not).
 bool similarity_fits(enum similarity_window window, int height, int width, struct error *e);
 // BUG where the window does not fit.
-struct similarity similarity_of(const float *a, const float *b, int channels, int height, int width, enum similarity_window window);
+struct similarity similarity_of(const float *a, const float *b, int channels, int height, int width,
+                                enum similarity_window window);
 
 // Takes the mean off and divides by the norm of what is left, so that the ncc of two images is a dot product. A
 // constant image becomes 0: one whose root mean square is below 1e-6, far under an 8-bit step in a single pixel.

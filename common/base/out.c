@@ -126,7 +126,7 @@ void out_interrupted(void)
 
 static bool is_standard(const char *path)
 {
-    return path == NULL || strcmp(path, "-") == 0;
+    return path == NULL || out_is_stdout(path);
 }
 
 static bool system_error(struct error *e, const struct out *o, const char *what, int number)
@@ -328,6 +328,19 @@ bool out_check(const char *path, bool binary, struct error *e)
     bool ok = is_standard(path) ? !binary || no_terminal(o, STDOUT_FILENO, e) : check_file(o, path, binary, e);
     out_free(o);
     return ok;
+}
+
+bool out_is_stdout(const char *path) {
+    return path != NULL && strcmp(path, "-") == 0;
+}
+
+bool out_same_file(const char *a, const char *b) {
+    struct stat first, second;
+    if (a == NULL || b == NULL || out_is_stdout(a) || out_is_stdout(b))
+        return false;
+    if (stat(a, &first) != 0)
+        return strcmp(a, b) == 0;
+    return stat(b, &second) == 0 && S_ISREG(first.st_mode) && first.st_dev == second.st_dev && first.st_ino == second.st_ino;
 }
 
 // --- writing ---

@@ -141,7 +141,7 @@ static void add_limits(json_t *summary) {
     }
     summary_say(
         limits,
-        "Intervals are Clopper-Pearson intervals of 95 %% over the images evaluated. They do not cover what another "
+        "Intervals are of 95 %% over the images evaluated. They do not cover what another "
         "training seed, or images of another kind, would change.");
     if (attacked)
         summary_say(

@@ -98,6 +98,13 @@ bool gate_holds(const struct gate *g, const json_t *record, char why[GATE_TEXT],
     return holds;
 }
 
+struct gate gate_open(const char *condition) {
+    struct gate g = {0};
+    struct error e = {0};
+    if (condition && !gate_parse(condition, &g, &e)) msg_usage("--fail-if: %s", e.text);
+    return g;
+}
+
 int gate_close(const struct gate *g, const json_t *record) {
     struct error e = {0};
     char why[GATE_TEXT];

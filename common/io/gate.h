@@ -26,7 +26,9 @@ bool gate_parse(const char *text, struct gate *g, struct error *e);
 // where a path is missing (EXIT_USAGE, naming what there is beside it) or holds no number (EXIT_INPUT): a gate
 // on nothing must not pass for a gate that was not reached.
 bool gate_holds(const struct gate *g, const json_t *record, char why[GATE_TEXT], struct error *e);
-// The end of a program that has a gate, once its outputs are there: judges the record (NULL: nothing to judge), says
+// The beginning of a program that has a gate: NULL is none, which never holds; a mistake in the condition ends it here.
+struct gate gate_open(const char *condition);
+// The end, once its outputs are there: judges the record (NULL: nothing to judge), says
 // which condition holds, prints the closing line and returns the exit status. An error of gate_holds ends it here.
 int gate_close(const struct gate *g, const json_t *record);
 

@@ -11,7 +11,6 @@
 #include "../base/arena.h"
 #include "../base/opt.h"
 #include "../base/out.h"
-#include "../base/stats.h"
 
 json_t *record_new(void)
 {
@@ -52,13 +51,16 @@ void record_text(json_t *record, const char *path, const char *value)
     record_set(record, path, json_string(value));
 }
 
-void record_rate(json_t *record, const char *path, long k, long n)
-{
-    record_real(record, path, n > 0 ? (double)k / (double)n : NAN);
+void record_estimate(json_t *record, const char *path, double value, struct interval i) {
     char sibling[512];
     snprintf(sibling, sizeof sibling, "%s_interval", path);
-    struct interval i = stats_clopper_pearson(k, n, 0.95);
-    record_set(record, sibling, json_pack("[f, f]", i.low, i.high));
+    record_real(record, path, value);
+    record_set(record, sibling, isfinite(i.low) && isfinite(i.high) ? json_pack("[f, f]", i.low, i.high) : json_null());
+}
+
+void record_rate(json_t *record, const char *path, long k, long n)
+{
+    record_estimate(record, path, n > 0 ? (double)k / (double)n : NAN, stats_clopper_pearson(k, n, 0.95));
 }
 
 json_t *record_seed(uint64_t seed)

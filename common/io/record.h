@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <stdint.h>
 #include "../base/error.h"
+#include "../base/stats.h"
 
 json_t *record_new(void);  // {"config": {}, "metrics": {}, "notes": []}
 
@@ -17,6 +18,8 @@ void record_set(json_t *record, const char *path, json_t *value);  // takes the 
 void record_real(json_t *record, const char *path, double value);  // NaN and infinities become null
 void record_int(json_t *record, const char *path, int64_t value);
 void record_text(json_t *record, const char *path, const char *value);
+// A value with its interval as the sibling PATH_interval; null for each of the two that is no number.
+void record_estimate(json_t *record, const char *path, double value, struct interval interval);
 // A rate k / n with its Clopper-Pearson interval as the sibling PATH_interval.
 void record_rate(json_t *record, const char *path, long k, long n);
 // A seed as a value: an integer as far as JSON has them (2^63 - 1), decimal text beyond. A new reference.

@@ -116,6 +116,55 @@ static void test_perfect(void **state) {
     assert_true(s.auc == 0 && fabs(s.interval.high - .071122) < 1e-6);
 }
 
+// What shows no spread is not known for certain, nor what shows nearly none.
+static void expect_width(const double *score, const unsigned char *member, int n, double auc, int k) {
+    struct membership s = membership_of(score, member, n);
+    assert_true(fabs(s.auc - auc) < 1e-12);
+    assert_true(fabs(s.interval.low - auc * pow(.025, 1. / k)) < 1e-12);
+    assert_true(fabs(s.interval.high - (1 - (1 - auc) * pow(.025, 1. / k))) < 1e-12);
+}
+
+static void test_sure(void **state) {
+    (void)state;
+    enum { N = 250 };
+    double score[N] = {0};
+    unsigned char member[N] = {0};
+    memset(member, 1, 50);
+    expect_width(score, member, N, .5, 50);  // all the same
+    for (int k = 0; k < 2; k++) {            // one member, one other
+        for (int i = 0; i < N; i++) member[i] = (i == 225) != k, score[i] = k ? -i : i;
+        expect_width(score, member, N, 225 / 249., 1);
+    }
+    expect_width((double[]){1, 1}, (unsigned char[]){1, 0}, 2, .5, 1);
+    expect_width((double[]){2, 1}, (unsigned char[]){1, 0}, 2, 1, 1);
+    // One pair of 10 000 in the wrong order is no surer than none: the low end moves by as little.
+    for (int i = 0; i < N; i++) member[i] = i < 50, score[i] = i < 50 ? 1000 + i : i;
+    score[249] = 1000.5;
+    struct membership s = membership_of(score, member, N);
+    assert_true(fabs(s.auc - (1 - 1e-4)) < 1e-12 && fabs(s.interval.low - s.auc * .928878) < 1e-6);
+    assert_true(s.interval.high > s.auc && s.interval.high < 1);
+}
+
+// Rates know that the others only estimate the threshold: 300 of them do not show where one in a thousand lies.
+static void test_rate_intervals(void **state) {
+    (void)state;
+    enum { N = 5050 };
+    static double score[N];
+    static unsigned char member[N];
+    for (int i = 0; i < N; i++) member[i] = i < 50, score[i] = i < 40 ? 2e6 : i < 50 ? -1 : i;
+    struct membership s = membership_of(score, member, N);
+    struct interval exact = stats_clopper_pearson(40, 50, .95);
+    assert_true(s.at[0].hits == 40 && fabs(s.at[0].interval.low - exact.low) < 1e-6 &&
+                fabs(s.at[0].interval.high - exact.high) < 1e-6);
+    s = membership_of(score, member, 350);
+    assert_true(s.at[1].hits == 40 && s.at[1].interval.low == 0);
+    json_t *record = record_new();
+    double value;
+    membership_save(&s, record, "metrics.span");
+    assert_true(record_get_real(record, "metrics.span.tpr_at_fpr_1e-3_interval.0", &value) && value == 0);
+    json_decref(record);
+}
+
 // ---- the truth
 
 enum { IMAGES = 20, SIZE = 16 };
@@ -174,7 +223,8 @@ static void expect(const struct model *m, const struct dataset *d, const char *w
     free(member);
 }
 
-static void expect_refusal(const struct model *m, const struct dataset *d, const char *word, enum exit_status status, const char *text) {
+static void expect_refusal(const struct model *m, const struct dataset *d, const char *word, enum exit_status status,
+                           const char *text) {
     struct error e = {0};
     assert_null(membership_truth(m, d, word, &e));
     assert_int_equal(e.status, status);
@@ -225,7 +275,8 @@ static void test_truth(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition), cmocka_unit_test(test_coverage), cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_perfect), cmocka_unit_test(test_truth),
+        cmocka_unit_test(test_perfect), cmocka_unit_test(test_sure), cmocka_unit_test(test_rate_intervals),
+        cmocka_unit_test(test_truth),
     };
     msg_verbosity(-1);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -516,6 +516,19 @@ static void test_lines(void **state)
     }
 }
 
+// Outputs that would overwrite each other are known by the file, not by the name; devices take any number.
+static void test_same_file(void **state) {
+    (void)state;
+    assert_true(out_is_stdout("-") && !out_is_stdout(NULL) && !out_is_stdout("./-"));
+    assert_true(out_same_file("new", "new"));
+    assert_false(out_same_file("new", "other"));
+    assert_int_equal(close(open("there", O_CREAT | O_WRONLY, 0600)), 0);
+    assert_int_equal(symlink("there", "link"), 0);
+    assert_true(out_same_file("there", "link") && out_same_file("./there", "there"));
+    assert_false(out_same_file("there", "new"));
+    assert_false(out_same_file("-", "-") || out_same_file(NULL, "there") || out_same_file("/dev/null", "/dev/null"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, NULL, clear)
@@ -524,7 +537,8 @@ int main(void)
         TEST(test_cannot_open), TEST(test_check_touches_nothing),
         TEST(test_no_binary_to_a_terminal), TEST(test_devices), TEST(test_no_end_leaves_anything),
         TEST(test_a_child_does_not_remove_its_parents_file), TEST(test_no_room), TEST(test_closed_pipe_is_quiet),
-        TEST(test_another_broken_pipe_is_an_error_there), TEST(test_closed_standard_output), TEST(test_lines),
+        TEST(test_another_broken_pipe_is_an_error_there), TEST(test_closed_standard_output), TEST(test_same_file),
+        TEST(test_lines),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -8,7 +8,7 @@
 #include "error.h"
 
 // Names the program, starts the wall clock of the closing line, makes SIGPIPE quiet (a closed pipe ends a
-// tool with status 0 and no message) and installs the SIGINT and SIGTERM handlers of out.h.
+// tool with status 0 and no message) and installs the signal handlers of out.h.
 void msg_open(const char *program);
 
 // -q sets -1 (errors and warnings only), the default is 0, -v sets 1.

@@ -87,6 +87,7 @@ void out_handle_signals(void)
     struct sigaction a = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
+    sigaction(SIGQUIT, &a, NULL);
     sigaction(SIGTERM, &a, NULL);
     struct sigaction old;
     if (sigaction(SIGHUP, NULL, &old) == 0 && old.sa_handler != SIG_IGN)  // not under nohup

@@ -2,7 +2,8 @@
 //
 // A file is written under a temporary name in its own directory, every write is checked, it is synced,
 // closed and renamed. "-" and NULL are standard output, written straight through. When the program ends
-// early (msg_fail, SIGINT, SIGTERM) unfinished files are removed. Binary is not written to a terminal.
+// early (msg_fail, or a signal that stops it: SIGINT, SIGQUIT, SIGTERM, SIGHUP) unfinished files are removed. Binary is
+// not written to a terminal.
 #ifndef ASSAY_BASE_OUT_H
 #define ASSAY_BASE_OUT_H
 
@@ -27,7 +28,7 @@ bool out_check(const char *path, bool binary, struct error *e);
 bool out_is_stdout(const char *path);
 bool out_same_file(const char *a, const char *b);
 
-// Set by SIGINT and SIGTERM once out_graceful() was called, to the end of the program: long work polls it, saves a checkpoint
+// Set by a signal that stops, once out_graceful() was called, to the end of the program: long work polls it, saves a checkpoint
 // and ends through out_interrupted(), also where the signal came too late to cut anything short. Without out_graceful a signal
 // removes unfinished outputs and ends the program with 128 + signal at once; so does a second one.
 void out_graceful(void);

@@ -333,18 +333,29 @@ static void play_ends(void)
         raise(SIGINT);
         raise(SIGINT);  // the second does not wait
         break;
+    case 8: raise(SIGQUIT); break;
+    case 9:
+        signal(SIGHUP, SIG_DFL);
+        msg_open("tool");
+        raise(SIGHUP);
+        break;
+    case 10:
+        signal(SIGHUP, SIG_IGN);  // nohup
+        msg_open("tool");
+        raise(SIGHUP);
+        exit(9);
     }
 }
 
 static void test_no_end_leaves_anything(void **state)
 {
     (void)state;
-    static const int status[] = {130, 143, EXIT_INPUT, EXIT_USAGE, 9, 1000 + SIGABRT, 143, 130};
+    static const int status[] = {130, 143, EXIT_INPUT, EXIT_USAGE, 9, 1000 + SIGABRT, 143, 130, 131, 129, 9};
     static const char *const said[] = {"", "", "tool: error: model.st: no tensor 'x'\n",
-                                       "tool: error: option --eps: missing\ntool: try 'tool --help'\n", "", "bug: ", "", ""};
+                                       "tool: error: option --eps: missing\ntool: try 'tool --help'\n", "", "bug: ", "", "", "", "", ""};
     struct rlimit none = {0};
     setrlimit(RLIMIT_CORE, &none);
-    for (which = 0; which < 8; which++) {
+    for (which = 0; which < 11; which++) {
         assert_int_equal(apart(play_ends, -1), status[which]);
         assert_int_equal(files(), 2);  // out and err
         assert_memory_equal(content("err"), said[which], strlen(said[which]));

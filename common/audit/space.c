@@ -52,8 +52,12 @@ static bool read_numbers(struct space *s, struct space_axis *a, const char *dots
     if (a->kind == SPACE_INT &&
         (a->low != rint(a->low) || a->high != rint(a->high) || fmax(fabs(a->low), fabs(a->high)) > 1e9))
         return error_set(e, EXIT_USAGE, "%s=%s: whole numbers up to 1e9 expected", a->name, a->range);
-    if (a->kind == SPACE_REAL && !(a->high - a->low > 1e-9 * fmax(fabs(a->low), fabs(a->high))))
+    double most = fmax(fabs(a->low), fabs(a->high));
+    if (a->kind == SPACE_REAL && !(a->high - a->low > 1e-9 * most))
         return error_set(e, EXIT_USAGE, "%s=%s: too narrow a range to tell its values apart", a->name, a->range);
+    if (a->kind == SPACE_REAL && !a->log && (most > SPACE_MOST || a->high - a->low < 1 / SPACE_MOST))
+        return error_set(e, EXIT_USAGE, "%s=%s: numbers up to %g, and a width of %g or more, expected, or :log", a->name,
+                         a->range, SPACE_MOST, 1 / SPACE_MOST);
     return true;
 }
 
@@ -113,7 +117,7 @@ static double edge(const struct space_axis *a, double end) {
 }
 
 static double rounded(const struct space_axis *a, double x) {
-    char text[40];
+    char text[48];  // all digits of SPACE_MOST, or all those behind the point of a width of 1 / SPACE_MOST
     if (a->kind != SPACE_REAL)
         x = rint(x);
     else if (a->log) {

@@ -8,6 +8,8 @@
 // every coordinate stands for a value exactly as it is printed: whole numbers and words have a cell of equal width each,
 // real numbers are rounded to what text holds (six digits on a logarithmic range, else a digit below 1e-5 of its width).
 //
+// Real numbers that are not logarithmic reach up to SPACE_MOST, and their range is as wide as 1 / SPACE_MOST at least.
+//
 // Values are numbers, or words of letters, digits and . _ + - : /, so whatever is put into a command is one word to the
 // shell, and nothing in it means anything to it.
 #ifndef ASSAY_AUDIT_SPACE_H
@@ -19,6 +21,7 @@
 #include "../base/error.h"
 
 enum { SPACE_AXES = 32, SPACE_WORDS = 64, SPACE_TEXT = 64 };
+#define SPACE_MOST 1e30
 enum space_kind { SPACE_REAL, SPACE_INT, SPACE_CHOICE };
 
 struct space_axis {

@@ -16,7 +16,7 @@
 // Beyond it squares overflow.
 static const double value_most = 1e100;
 
-enum { PRINTED_MOST = 16 << 20, NOTES_MOST = 10 };  // bytes of output; failures told one by one
+enum { NOTES_MOST = 10 };  // failures told one by one
 
 struct search *search_new(const struct search_options *o) {
     struct search *s = memory_zero(sizeof *s);
@@ -60,14 +60,15 @@ static bool number_in(const json_t *json, const char *path, double *value, char 
 
 bool search_read(const char *text, size_t length, const char *path, double *value, char why[200]) {
     struct error e = {0};
-    json_t *json = record_parse(text, length, "output", &e);
+    json_t *json = record_parse(text, length, "what it printed", &e);
     while (!json && length && strchr(" \t\r\n", text[length - 1])) length--;
     if (!json && length) {
         size_t from = length;
         while (from && text[from - 1] != '\n') from--;
-        json = record_parse(text + from, length - from, "output", &e);
+        e = (struct error){0};
+        json = record_parse(text + from, length - from, "the last line it printed", &e);
     }
-    if (!json) snprintf(why, 200, length ? "what it printed is no JSON" : "it printed nothing");
+    if (!json) snprintf(why, 200, "%.199s", length ? e.text : "it printed nothing");
     bool fine = json && number_in(json, path, value, why);
     json_decref(json);
     return fine;
@@ -111,11 +112,11 @@ static void conclude(struct search *s, int64_t trial, const struct shell *ran) {
     double value = NAN;
     bool found = false;
     const char *failure = shell_failure(ran);
-    char *printed = failure ? NULL : shell_printed(ran, PRINTED_MOST, &size);
+    char *printed = failure ? NULL : shell_printed(ran, &size);
     if (failure)
         snprintf(why, sizeof why, "%s", failure);
     else if (!printed)
-        snprintf(why, sizeof why, "it printed more than %d MiB", PRINTED_MOST >> 20);
+        snprintf(why, sizeof why, "what it printed cannot be read back");
     else
         found = search_read(printed, size, s->o->metric, &value, why);
     free(printed);
@@ -212,7 +213,7 @@ bool search_run(struct search *s, struct error *e) {
         conclude(s, r.trial[place], r.shell[place]);
         take_out(&r, place);
         show(&p, s);
-        fine = save_checkpoint(s, e) && !starts_failed(s, e);
+        fine = (!s->done || save_checkpoint(s, e)) && !starts_failed(s, e);  // failures alone are nothing to go on from
     }
     shell_end(r.shell, r.count);
     progress_close(&p);
@@ -404,10 +405,11 @@ static bool take_trials(struct search *s, const struct blob *b, struct error *e)
     for (int64_t i = 0; i < n; i++) {
         for (int j = 0; j < space->count; j++) {
             double v = tensor_value(x, i * space->count + j);
-            if (!(v >= space->axis[j].low && v <= space->axis[j].high))
-                return blob_refuse(b, e, "trial %lld: %s is %g, outside its range", (long long)i, space->axis[j].name,
-                                   v);
-            s->u[i * space->count + j] = space_unit(&space->axis[j], v);
+            double u = space_unit(&space->axis[j], v);
+            if (space_value(&space->axis[j], u) != v)
+                return blob_refuse(b, e, "trial %lld: %s is %g, no value of its range", (long long)i,
+                                   space->axis[j].name, v);
+            s->u[i * space->count + j] = u;
         }
         s->value[i] = tensor_value(value, i);
         s->status[i] = (unsigned char)tensor_value(status, i);

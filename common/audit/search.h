@@ -22,7 +22,7 @@ struct search_options {
     double timeout;  // seconds, 0: none
     double xi;       // bayes.h
     uint64_t seed;
-    const char *checkpoint;  // written after every trial; NULL: not
+    const char *checkpoint;  // written after every trial, once one gave a value; NULL: not
     bool watch;              // end when nobody reads standard output any more
 };
 

@@ -127,6 +127,29 @@ static void ranges_scale_there_and_back(void **state) {
     space_free(&s);
 }
 
+static void wide_and_narrow_ranges_scale_too(void **state) {
+    (void)state;
+    struct space s;
+    ranges(&s, (const char *const[]){"a=-1e30..1e30", "b=0..1e-30", "c=-1e-21..-9.99e-22", "d=1e-300..1e300:log", "e=1e-308..1.7e308:log", NULL});
+    for (int j = 0; j < s.count; j++) {
+        const struct space_axis *a = &s.axis[j];
+        double before = -INFINITY;
+        for (int i = 0; i <= 200; i++) {
+            double v = space_value(a, i / 200.), back;
+            char text[SPACE_TEXT];
+            assert_true(v > before && v >= a->low && v <= a->high);
+            assert_true(space_value(a, space_unit(a, v)) == v);
+            assert_true(parse_real(space_text(a, v, text), &back) && back == v);
+            before = v;
+        }
+        // Where it was meant to be, to the last digit that is kept.
+        double half = a->log ? sqrt(a->low) * sqrt(a->high) : .5 * (a->low + a->high);
+        if (!(fabs(space_value(a, .5) - half) <= (a->log ? 1e-5 * half : 1e-5 * (a->high - a->low))))
+            fail_msg("%s: %g in the middle", a->range, space_value(a, .5));
+    }
+    space_free(&s);
+}
+
 static void bad_ranges_are_told(void **state) {
     (void)state;
     static const char *const cases[][2] = {
@@ -134,6 +157,7 @@ static void bad_ranges_are_told(void **state) {
         {"a=..2", "two numbers"}, {"a=1..x", "two numbers"}, {"a=2..1", "smaller"}, {"a=1..1", "smaller"}, {"a=0..1:log", "above 0"},
         {"a=0..1:lg", "neither int nor log"}, {"a=0.5..2:int", "whole"}, {"a=0..1e10:int", "whole"}, {"a=x,y z", "words"}, {"a=x,$(id)", "words"},
         {"a=x,;", "words"}, {"a=x,,y", "words"}, {"a=x,y,x", "twice"}, {"trial=0..1", "trial"}, {"a=1..1.0000000001", "too narrow"},
+        {"a=-1e308..1e308", "up to 1e+30"}, {"a=0..1.1e30", "up to 1e+30"}, {"a=0..9e-31", "1e-30 or more"}, {"a=1e-40..2e-40", "1e-30 or more"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct space s = {0};
@@ -409,8 +433,13 @@ static void numbers_are_found_in_json(void **state) {
         {"{\"l\":[1,2]}", "l.1", 2, NULL},
         {"", "a", 0, "nothing"},
         {"\n \n", "a", 0, "nothing"},
-        {"hello\n", "a", 0, "no JSON"},
-        {"{\"a\":1}\nhello\n", "a", 0, "no JSON"},
+        {"hello\n", "a", 0, "JSON expected"},
+        {"{\"a\":1}\nhello\n", "a", 0, "JSON expected: invalid token near 'hello'"},
+        {"{\"a\":NaN}\n", "a", 0, "invalid token near 'NaN'"},
+        {"{\"a\":-Infinity}\n", "a", 0, "invalid token"},
+        {"{\"a\":1e999}\n", "a", 0, "real number overflow"},
+        {"{\"a\":1", "a", 0, "JSON expected"},
+        {"{\"a\":1,\"a\":2}", "a", 0, "duplicate"},
         {"{\"a\":1}", "b", 0, "b is not in"},
         {"{\"a\":null}", "a", 0, "no number"},
         {"{\"a\":\"1\"}", "a", 0, "no number"},
@@ -432,7 +461,8 @@ int main(void) {
     };
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(improvement_is_an_expectation), cmocka_unit_test(its_logarithm_goes_on_where_doubles_end),
-        cmocka_unit_test(ranges_scale_there_and_back),   cmocka_unit_test(bad_ranges_are_told),
+        cmocka_unit_test(ranges_scale_there_and_back),   cmocka_unit_test(wide_and_narrow_ranges_scale_too),
+        cmocka_unit_test(bad_ranges_are_told),
         cmocka_unit_test(commands_are_filled_in),        cmocka_unit_test(the_sequence_fills_evenly),
         cmocka_unit_test(proposals_depend_on_nothing_else), cmocka_unit_test(a_small_space_is_tried_whole),
         cmocka_unit_test(a_region_that_fails_is_left),   cmocka_unit_test(effects_show_what_matters),

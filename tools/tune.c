@@ -1,5 +1,4 @@
 // tune: looks for the settings of a command with which a number in its record is best.
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -7,6 +6,7 @@
 #include "../common/base/msg.h"
 #include "../common/base/opt.h"
 #include "../common/base/out.h"
+#include "../common/io/checkpoint.h"
 #include "../common/io/gate.h"
 
 static struct {
@@ -48,6 +48,12 @@ static struct space space;
 
 static bool to_stdout(void) { return !o.output ? !o.json : !strcmp(o.output, "-"); }
 
+// Where the log goes while the search runs: a file that the user named, or one beside the output where that is a file.
+static const char *log_path(void) {
+    static char beside[CHECKPOINT_ROOM];
+    return o.checkpoint ? o.checkpoint : checkpoint_beside(o.output, beside);
+}
+
 static void check(const struct operands *operands) {
     struct error e = {0};
     if (!o.metric) msg_usage("-m PATH is missing: the number to look at in what the command prints, such as metrics.clean.accuracy");
@@ -56,15 +62,11 @@ static void check(const struct operands *operands) {
     if (!space_fits(&space, operands->value[0], &e)) msg_usage("%s", e.text);
     if (to_stdout() && o.json) msg_usage("standard output can take one of the trials and --json; -o FILE names another place");
     if (o.starts > o.trials) msg_usage("--starts %lld of --trials %lld", (long long)o.starts, (long long)o.trials);
-    if (((to_stdout() || o.output) && !out_check(o.output, true, &e)) || (o.checkpoint && !out_check(o.checkpoint, true, &e))) msg_fail(&e);
-}
-
-// Where the log goes while the search runs: a file that the user named, or one beside the output.
-static const char *log_path(void) {
-    static char beside[4096];
-    if (o.checkpoint) return o.checkpoint;
-    if (!o.output || !strcmp(o.output, "-") || (size_t)snprintf(beside, sizeof beside, "%s.checkpoint", o.output) >= sizeof beside) return NULL;
-    return beside;
+    const char *log = log_path();
+    if (((to_stdout() || o.output) && !out_check(o.output, true, &e)) || (log && !out_check(log, true, &e))) msg_fail(&e);
+    if (log && !o.checkpoint && !o.resume && !access(log, F_OK))
+        msg_usage("%s is the log of a search that did not end: --resume goes on with it; or name another output, or remove it",
+                  log);
 }
 
 // ---- the work

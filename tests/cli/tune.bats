@@ -102,6 +102,30 @@ END_OF_PYTHON
     head -c 300 t.st > cut.st
     run -3 tune -m v -n 4 --resume cut.st -o u.st "$BOWL" "${RANGES[@]}"
     [ ! -e u.st ]
+    # Cut in its data; no log at all; no log of trials.
+    head -c -20 t.st > cut.st
+    run -3 tune -m v -n 4 --resume cut.st -o u.st "$BOWL" "${RANGES[@]}"
+    run -4 tune -m v -n 4 --resume none.st -o u.st "$BOWL" "${RANGES[@]}"
+    fetch -q synthetic --count 3 -o images.st
+    run -3 tune -m v -n 4 --resume images.st -o u.st "$BOWL" "${RANGES[@]}"
+    # A value that no trial had: between two whole numbers, out of the range, none.
+    for x in 2.5 21 -1e+300 nan; do
+        PYTHONPATH="$BATS_TEST_DIRNAME/.." python3 - $x << 'END_OF_PYTHON'
+import json, math, struct, sys, make_blob
+raw = open("t.st", "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+head, data = json.loads(raw[8:8 + n]), raw[8 + n:]
+meta = head.pop("__metadata__")
+code = {"F64": "d", "U8": "B"}
+t = {k: [v["dtype"], v["shape"], list(struct.unpack(f"<{math.prod(v['shape'])}{code[v['dtype']]}", data[slice(*v["data_offsets"])]))] for k, v in head.items()}
+t["x"][2][0] = float(sys.argv[1])
+make_blob.main("bad.st", meta, t)
+END_OF_PYTHON
+        run -3 tune -m v -n 4 --resume bad.st -o u.st "$BOWL" "${RANGES[@]}"
+        echo "$output"
+        [[ "$output" == *"bad.st: trial 0: a is $x, no value of its range"* ]]
+    done
+    [ ! -e u.st ]
 }
 
 @test "trials that fail are kept, told and left alone by the search" {
@@ -121,7 +145,9 @@ END_OF_PYTHON
     one 'exit 5' 'exit status 5'
     one 'echo what is wrong >&2; exit 1' 'exit status 1'
     [[ "$output" == *"what is wrong"* ]]
-    one 'echo hello' 'what it printed is no JSON'
+    one 'echo hello' 'JSON expected'
+    one 'echo "{\"v\":NaN}"' "invalid token near 'NaN'"
+    one 'echo "{\"v\":1e999}"' 'real number overflow'
     one 'true' 'it printed nothing'
     one 'echo "{\"w\":1}"' 'v is not in what it printed'
     one 'echo "{\"v\":\"1\"}"' 'v is no number'
@@ -132,15 +158,31 @@ END_OF_PYTHON
     one 'echo "{\"v\":1}"; exit 3' 'exit status 3'
 }
 
-# Nothing of a trial runs on: the programs it began say so by a file they keep open.
-runs() { pgrep -f "sleep $1" > /dev/null; }
+@test "what a trial said last is told, however much it said" {
+    last() { run -3 tune -m v -n 1 -o t.st "$1; exit 1 {x}" x=0..1; echo "$output"; [[ "${lines[0]}" == "tune: trial 0 failed: exit status 1 (x 0."*"): $2" ]]; }
+    last 'printf "first\nlast\n\n  \n" >&2' last
+    last 'printf "zero\0byte" >&2' 'zero?byte'
+    last 'printf "10 %%\r20 %%\r" >&2' '20 %'
+    last 'yes "a line" | head -c 40000000 >&2; sleep .3; echo "the end" >&2' 'the end'
+    last 'head -c 100000 /dev/zero | tr "\0" x >&2' "$(printf '%0239d' 0 | tr 0 x)"
+}
+
+# Nothing of a trial runs on: no program with such a command line. Of a search that was killed the guards hear when it is
+# gone, so a moment later.
+gone() {
+    for _ in $(seq 100); do
+        pgrep -f "sleep $1" > running || return 0
+        sleep .05
+    done
+    return 1
+}
 
 @test "what a trial leaves running ends with it, and all of it with the search" {
     # A program in the background, and one that does not listen.
     tune -q -m v -n 2 -o t.st "sleep 7301.5 & echo '{\"v\":{x}}'" x=0..1
-    ! runs 7301.5
+    gone 7301.5
     run -0 tune -m v -n 3 --starts 3 -p 3 -t .2 -o t.st "case {trial} in 0) echo '{\"v\":{x}}';; *) trap '' TERM; sleep 7302.5 & wait; sleep 7302.5;; esac" x=0..1
-    ! runs 7302.5
+    gone 7302.5
     [ "$(look t.st 'metrics["failed"]')" = 2 ]
     # Interrupted.
     tune -m v -n 4 -p 2 -o i.st 'echo {x} >> began; sleep 7303.5' x=0..1 2> said &
@@ -150,13 +192,76 @@ runs() { pgrep -f "sleep $1" > /dev/null; }
     status=0
     wait $search || status=$?
     [ "$status" -eq 143 ]
-    ! runs 7303.5
+    gone 7303.5
     [ ! -e i.st ] && [ -s i.st.checkpoint ]
     # Nobody reads the record any more: the search ends quietly, and keeps what it has.
     # `true` ends at once, and closes the pipe.
     { tune -q -m v -n 50 --json --checkpoint c.st 'sleep .1; echo "{\"v\":{x}}"' x=0..1; echo $? > status; } | true
     [ "$(cat status)" = 0 ]
     [ "$(look c.st 'metrics["trials"] < 50')" = True ]
+}
+
+@test "however the search ends, its trials end with it" {
+    # The third trial begins a program more, and then ends the search.
+    for signal in INT TERM HUP QUIT KILL; do
+        began="echo \$\$ > began-$signal; sleep 7310.5 & sleep 7311.5 | cat & kill -$signal \$PPID; sleep 7312.5"
+        run env --default-signal bash -c "ulimit -c 0; exec \"\$@\"" - tune -v -m v -n 9 -o $signal.st "if [ {trial} = 2 ]; then $began; fi; echo '{\"v\":{x}}'" x=0..1
+        echo "$signal: $status: $output"
+        [ "$status" -eq $((128 + $(kill -l $signal))) ]
+        gone 731[0-2].5
+        [ -s began-$signal ] && [ ! -e $signal.st ]
+        # Nothing that had ended is lost.
+        [ "$(look $signal.st.checkpoint 'metrics["trials"]')" = 2 ]
+    done
+    # A second signal does not wait for programs that do not listen.
+    run -143 tune -m v -n 2 -o twice.st 'trap "" TERM; kill -TERM $PPID; sleep .3; kill -TERM $PPID; sleep 7313.5; : {x}' x=0..1
+    gone 7313.5
+    # Nobody hears what it says, nor reads its output: it ends with the trial that runs.
+    { tune -v -m v -n 9 -o unread.st 'sleep .1; [ {trial} -lt 8 ] || { touch eighth; sleep 7314.5; }; echo "{\"v\":{x}}"' x=0..1 2>&1; } | true
+    gone 7314.5
+    [ ! -e unread.st ]
+}
+
+@test "a trial that prints without end is ended, one that talks without end is not" {
+    run -3 tune -m v -n 1 -o t.st 'yes {x}' x=0..1
+    [[ "$output" == *"it printed more than 16 MiB"* ]]
+    # What was said does not pile up.
+    run -0 tune -q -m v -n 1 -o t.st 'timeout .5 yes {x} >&2; sleep .3; echo "{\"v\":$(stat -Lc %s /proc/self/fd/2)}"' x=0..1
+    [ "$(look t.st 't["value"][0] <= 2 ** 24')" = True ]
+    # A program's own files may be as large as they like.
+    run -0 tune -q -m v -n 1 -o t.st 'head -c 30000000 /dev/zero > large; echo "{\"v\":{x}}"; rm large' x=0..1
+}
+
+@test "a full disk ends the search, and its log stays whole" {
+    tune -q -m v -n 200 --starts 200 -o whole.st 'echo "{\"v\":{k}}"' k=1..200:int
+    run -4 bash -c 'ulimit -f 4; exec "$@"' - tune -m v -n 200 --starts 200 -o t.st 'echo "{\"v\":{k}}"' k=1..200:int
+    [[ "$output" == *"t.st.checkpoint: cannot write: File too large"* ]]
+    tensor verify t.st.checkpoint
+    [ ! -e t.st ] && [ -z "$(ls -A | grep part)" ]
+    n=$(look t.st.checkpoint 'metrics["trials"]')
+    [ "$n" -gt 10 ] && [ "$n" -lt 200 ]
+    tune -q -m v -n 200 -o t.st --resume t.st.checkpoint 'echo "{\"v\":{k}}"' k=1..200:int
+    cmp t.st whole.st
+    run -4 tune -q -m v -n 2 -o /dev/full 'echo "{\"v\":{x}}"' x=0..1
+    [[ "$output" == *"/dev/full: cannot write: No space left on device"* ]]
+}
+
+@test "trials go to a pipe or a device, and no log beside it" {
+    tune -q -m v -n 4 -o t.st 'echo "{\"v\":{x}}"' x=0..1
+    tune -q -m v -n 4 -o >(cat > piped.st) 'echo "{\"v\":{x}}"' x=0..1
+    for _ in $(seq 100); do cmp -s t.st piped.st && break; sleep .05; done
+    cmp t.st piped.st
+    tune -q -m v -n 4 -o /dev/null 'echo "{\"v\":{x}}"' x=0..1
+}
+
+@test "the log of a search that did not end is not written over" {
+    tune -q -m v -n 4 -o t.st 'echo "{\"v\":{x}}"' x=0..1
+    cp t.st t.st.checkpoint
+    run -2 tune -m v -n 9 -o t.st 'touch ran; echo "{\"v\":{x}}"' x=0..1
+    [[ "$output" == *"t.st.checkpoint is the log of a search that did not end"* ]]
+    [ ! -e ran ] && cmp t.st t.st.checkpoint
+    tune -q -m v -n 5 -o t.st --resume t.st.checkpoint 'echo "{\"v\":{x}}"' x=0..1
+    [ ! -e t.st.checkpoint ]
 }
 
 @test "several at a time" {

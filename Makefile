@@ -5,6 +5,7 @@ make                   the programs, in bin/
 make test              the tests that take minutes; test-full: also the long ones; test-peers: beside PyTorch
 make pipeline-fashion  train, attack and report on FashionMNIST, into results/ (pipelines/fashion.mk)
 make pipeline-inversion  what comes back of training images out of the weights (pipelines/inversion.mk)
+make tune-inversion    a search for the weights of the generator's losses (pipelines/tune-inversion.mk)
 make reconstruct       the direct attack in one step: MEMBERS=FILE OUT=FILE
 make bench             speed beside its limits
 make install           into PREFIX (/usr/local), below DESTDIR; uninstall; deb makes a Debian package
@@ -15,7 +16,7 @@ DEVELOPER=1            warnings are errors, by gcc and by clang
 CC=clang               in build/clang/
 V=1                    shows every command
 
-test and pipeline-* first install what is missing (the list is in ./packages); the others only say it.
+test, pipeline-* and tune-inversion first install what is missing (the list is in ./packages); the others only say it.
 endef
 
 .DEFAULT_GOAL := all
@@ -31,12 +32,12 @@ endif
 # ---- what the system must have, before anything else looks for it
 
 NEEDS := build $(if $(filter test test-full,$(GOALS)),test) $(if $(filter test-full fuzz,$(GOALS)),full) \
-         $(if $(filter pipeline-%,$(GOALS)),pipeline) $(if $(DEVELOPER),developer)
+         $(if $(filter pipeline-% tune-inversion,$(GOALS)),pipeline) $(if $(DEVELOPER),developer)
 ifneq ($(filter-out $(JUST_WORDS),$(GOALS)),)
 # build/packages holds the needs that were met, until the list changes.
 LACKING := $(filter-out $(shell [ build/packages -nt packages ] && cat build/packages),$(NEEDS))
 ifneq ($(LACKING),)
-$(shell ./packages $(if $(filter packages test test-full pipeline-%,$(GOALS)),,--check) $(NEEDS) >&2 && mkdir -p build && \
+$(shell ./packages $(if $(filter packages test test-full pipeline-% tune-inversion,$(GOALS)),,--check) $(NEEDS) >&2 && mkdir -p build && \
         echo $(NEEDS) > build/packages)
 ifneq ($(.SHELLSTATUS),0)
 $(error packages are missing, see above)

@@ -163,7 +163,7 @@ END_OF_PYTHON
     last 'printf "first\nlast\n\n  \n" >&2' last
     last 'printf "zero\0byte" >&2' 'zero?byte'
     last 'printf "10 %%\r20 %%\r" >&2' '20 %'
-    last 'yes "a line" | head -c 40000000 >&2; sleep .3; echo "the end" >&2' 'the end'
+    last 'yes "a line" | head -n 6000000 >&2; sleep .3; echo "the end" >&2' 'the end'
     last 'head -c 100000 /dev/zero | tr "\0" x >&2' "$(printf '%0239d' 0 | tr 0 x)"
 }
 

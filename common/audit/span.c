@@ -41,6 +41,24 @@ static int64_t live_columns(const struct span *s, const double *a) {
     return live;
 }
 
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+// Rows that training feeds. A neuron that no image reaches only decays too, and as many as are left over at the end make a
+// gap in front of the last few singular values: rows shorter than a tenth of the median count as such.
+static int64_t live_rows(const struct span *s, const double *a) {
+    double *squares = memory_zero((size_t)s->width * sizeof *squares);
+    int64_t live = 0;
+    for (int64_t i = 0; i < s->width; i++)
+        for (int64_t j = 0; j < s->columns; j++) squares[i] += a[i * s->columns + j] * a[i * s->columns + j];
+    qsort(squares, (size_t)s->width, sizeof *squares, by_size);
+    for (int64_t i = 0; i < s->width; i++) live += squares[i] > .01 * squares[s->width / 2];
+    free(squares);
+    return live;
+}
+
 double span_ratio(const struct span *s, int64_t k) {
     double floor = rounding(s), next = s->value[k] > floor ? s->value[k] : floor;
     return next > 0 ? s->value[k - 1] / next : 1;
@@ -93,11 +111,11 @@ struct span *span_open(const struct model *m, struct error *e) {
     s->axis = memory_zero((size_t)(s->values * s->columns) * sizeof *s->axis);
     double *a = memory_take((size_t)(s->width * s->columns) * sizeof *a);
     bool fine = take_rows(s, weight, bias, a, e);
-    int64_t live = live_columns(s, a);
+    int64_t columns = live_columns(s, a), rows = live_rows(s, a);
     fine = fine && decompose(s, a, e);
     free(a);
     if (fine) {
-        find_gap(s, live);
+        find_gap(s, columns < rows ? columns : rows);
         return s;
     }
     span_free(s);

@@ -22,7 +22,8 @@ struct span {
     double *value;          // [values] singular values of [W | b], the largest first
     double *axis;           // [values][columns] its right singular vectors, orthonormal, in the same order
     int64_t rank;           // where the largest ratio of a singular value and the next is, from the number of classes on (each
-                            // has an image, and class means stand out in any network), and
+                            // has an image, and class means stand out in any network) to
+                            // the number of rows and columns that training feeds, and
     double gap;             // that ratio; values below the rounding of float32 count as that rounding; 0 where there is none
 };
 

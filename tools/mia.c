@@ -47,8 +47,9 @@ static struct program program = {
                 "mia rest.st -i all.st -o result.st\n"
                 "tensor release rest.st -o released.st\n"
                 "mia released.st -i all.st --members first:30 --rank 30 --rows rows.tsv -o result.st\n"
-                "mia rest.st -i all.st --fail-if 'leverage.auc>2' --json",
-    .see_also = "fetch(1), trainclf(1), tensor(1), blob(5)",
+                "mia rest.st -i all.st --fail-if 'leverage.auc>2' --json\n"
+                "report rest.st result.st -o report",
+    .see_also = "fetch(1), trainclf(1), report(1), tensor(1), blob(5)",
 };
 
 // ---- from words to settings
@@ -83,6 +84,7 @@ struct work {
     unsigned char *member;
     int64_t *index;
     double *distance, *leverage;
+    double *roc[2];             // of the two
 };
 
 static void say(const char *what, const struct membership *s) {
@@ -92,14 +94,18 @@ static void say(const char *what, const struct membership *s) {
 }
 
 // Low distances and leverages mean member.
-static void score(struct work *w, const char *what, const double *low) {
+static void score(struct work *w, const char *what, const double *low, double **roc) {
     char path[64];
+    int64_t dim[2] = {0, 2};
     double *high = memory_take((size_t)(w->d->count + 1) * sizeof *high);
     for (int64_t i = 0; i < w->d->count; i++) high[i] = -low[i];
     struct membership s = membership_of(high, w->member, w->d->count);
     snprintf(path, sizeof path, "metrics.%s", what);
     membership_save(&s, w->record, path);
     say(what, &s);
+    *roc = membership_roc(high, w->member, w->d->count, dim);
+    snprintf(path, sizeof path, "%s.roc", what);
+    blob_add(w->b, path, F64, 2, dim, *roc);
     free(high);
 }
 
@@ -129,8 +135,8 @@ static bool measure(struct work *w, struct error *e) {
     w->index = memory_take((size_t)(n + 1) * sizeof *w->index);
     for (int64_t i = 0; i < n; i++) w->index[i] = w->d->index ? w->d->index[i] : i;
     span_measure(w->span, w->rank, w->d, NULL, n, w->distance, w->leverage, w->pool);
-    if (w->distance) score(w, "span", w->distance);
-    score(w, "leverage", w->leverage);
+    if (w->distance) score(w, "span", w->distance, &w->roc[0]);
+    score(w, "leverage", w->leverage, &w->roc[1]);
     blob_add(w->b, "index", I64, 1, &n, w->index);
     blob_add(w->b, "member", U8, 1, &n, w->member);
     if (w->distance) blob_add(w->b, "span.distance", F64, 1, &n, w->distance);
@@ -164,7 +170,9 @@ static bool write_rows(const struct work *w, struct error *e) {
 static bool write_picture(const struct work *w, struct error *e) {
     struct chart_bytes png = {0};
     if (!w->span) return error_set(e, EXIT_INPUT, "--png: this network has no span to show");
-    struct out *out = spectrum_png(w->span->value, w->span->values, w->rank, &png, e) ? out_open(o.png, true, e) : NULL;
+    struct spectrum shown = {"", w->span->value, w->span->values, w->rank, 0, 0};
+    if (w->rank && w->rank < w->span->values) shown.gap = span_ratio(w->span, w->rank);
+    struct out *out = spectrum_png(&shown, &png, e) ? out_open(o.png, true, e) : NULL;
     bool fine = out && out_write(out, png.data, png.size, e);
     free(png.data);
     if (fine) return out_close(out, e);
@@ -211,6 +219,7 @@ static bool run(const struct model *m, const struct dataset *d, struct pool *poo
     free(w.index);
     free(w.distance);
     free(w.leverage);
+    for (int i = 0; i < 2; i++) free(w.roc[i]);
     return fine;
 }
 

@@ -10,6 +10,7 @@
 #include "../common/base/opt.h"
 #include "../common/base/out.h"
 #include "../common/chart/figures.h"
+#include "../common/chart/memberships.h"
 #include "../common/chart/montage.h"
 #include "../common/chart/page.h"
 #include "../common/chart/rows.h"
@@ -44,7 +45,7 @@ static struct program program = {
     .examples = "report mlp.st result.st -o report\n"
                 "attack mlp.st -i test.st | report mlp.st - -o report --title \"First look\"\n"
                 "report mlp.st result.st --json --fail-if 'mlp.strongest.eps_0p1.accuracy>.9'",
-    .see_also = "trainclf(1), attack(1), ssim(1), tune(1), tensor(1), blob(5)",
+    .see_also = "trainclf(1), attack(1), mia(1), ssim(1), tune(1), tensor(1), blob(5)",
 };
 
 // The report's directory may have to be made, and those above it too: the first one that is not there counts.
@@ -114,7 +115,7 @@ static bool read_all(const char *path, struct summary *s, struct pictures *p, in
         summary_add(s, b);
         if (attack) take_pictures(p, b);
         if (scores_shown(b)) take_wall(p, b);
-        *shown += attack || !strcmp(b->kind, "model") || !strcmp(b->kind, "trials") || scores_shown(b);
+        *shown += attack || !strcmp(b->kind, "model") || !strcmp(b->kind, "trials") || scores_shown(b) || memberships_shown(b);
         blob_free(b);
     }
     blob_stream_close(stream);
@@ -237,7 +238,7 @@ int main(int argc, char **argv) {
     int shown = 0;
     bool fine = operands.count || read_all("-", s, &p, &shown, &e);
     for (int i = 0; i < operands.count && fine; i++) fine = read_all(operands.value[i], s, &p, &shown, &e);
-    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, no attack, no reconstruction and no search among the inputs");
+    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, no attack, no membership test, no reconstruction and no search among the inputs");
     const json_t *summary = fine ? summary_end(s) : NULL;
     fine = fine && (!o.output || write_report(s, summary, &p, &e)) && print_end(summary, &e);
     if (!fine) msg_fail(&e);

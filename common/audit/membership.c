@@ -213,6 +213,33 @@ struct membership membership_of(const double *score, const unsigned char *member
     return s;
 }
 
+double *membership_roc(const double *score, const unsigned char *member, int64_t n, int64_t *corners) {
+    struct ranked *r = memory_take((size_t)(n + 1) * sizeof *r);
+    double *at = memory_zero((size_t)(n + 2) * 2 * sizeof *at);
+    int64_t members = 0, hits = 0, alarms = 0, last_hits = 0, last_alarms = 0, count = 1;
+    for (int64_t i = 0; i < n; i++) {
+        r[i] = (struct ranked){score[i], i, member[i] != 0};
+        members += r[i].member;
+    }
+    qsort(r, (size_t)n, sizeof *r, by_score);
+    for (int64_t i = n - 1, next; i >= 0; i = next) {
+        int64_t more_hits = 0, more_alarms = 0;
+        for (next = i; next >= 0 && r[next].score == r[i].score; next--) more_hits += r[next].member, more_alarms += !r[next].member;
+        bool straight = count > 1 && more_hits * last_alarms == more_alarms * last_hits;  // goes on as it came: no corner
+        hits += more_hits;
+        alarms += more_alarms;
+        count -= straight;
+        at[2 * count] = (double)alarms / (double)(n - members);
+        at[2 * count + 1] = (double)hits / (double)members;
+        count++;
+        last_hits = more_hits;
+        last_alarms = more_alarms;
+    }
+    free(r);
+    *corners = count;
+    return at;
+}
+
 void membership_save(const struct membership *s, json_t *record, const char *path) {
     char name[96];
 #define KEY(...) (snprintf(name, sizeof name, __VA_ARGS__), name)

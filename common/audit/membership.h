@@ -30,6 +30,9 @@ struct membership {
 // score: larger for members; numbers. The interval is DeLong's (DeLong, DeLong & Clarke-Pearson 1988; ranks as Sun & Xu 2014)
 // on the logit scale, widened by what as few images as the smaller group has cannot show (roc_widen).
 struct membership membership_of(const double *score, const unsigned char *member, int64_t n);
+// The corners of the ROC curve from (0, 0) to (1, 1), [*corners][2]: the share of others, and of members, that score above a
+// threshold as it falls. Images of equal score come together, as a slope. free() it.
+double *membership_roc(const double *score, const unsigned char *member, int64_t n, int64_t *corners);
 // PATH.auc, .auc_interval, .tpr_at_fpr_1e-2 ..., .false_positives_at_fpr_1e-2 ..., .members, .others.
 void membership_save(const struct membership *s, json_t *record, const char *path);
 

@@ -13,7 +13,7 @@
 #include "gnuplot.h"
 #include "markup.h"
 
-enum { COLOURS = 7, SHAPES = 6 };
+enum { COLOURS = 7, SHAPES = 6, SHAPES_SHOWN = 8 };
 
 // Okabe & Ito, the dark ones first: yellow is left out, it cannot be seen on white.
 static const struct {
@@ -103,6 +103,8 @@ static void put_plot(FILE *f, const struct chart *c, const char *grey) {
             fprintf(f, "%s$s%d using 1:3:4 with filledcurves lc rgb '%s' fs transparent solid .2 noborder notitle",
                     comma, i, colour),
                 comma = ", ";
+        else if (s->style == CHART_STEPS)
+            fprintf(f, "%s$s%d using 1:2 with fillsteps lc rgb '%s' fs transparent solid .25 noborder notitle", comma, i, colour), comma = ", ";
         else if (s->style == CHART_MARKS && has_intervals(s))
             fprintf(f, "%s$s%d using 1:2:5:6:3:4 with xyerrorbars pt -1 lw 1.2 lc rgb '%s' notitle", comma, i, colour),
                 comma = ", ";
@@ -115,6 +117,10 @@ static void put_plot(FILE *f, const struct chart *c, const char *grey) {
         case CHART_DASHED: fprintf(f, "with linespoints lw 1.5 dt (8,5) pt %d ps .8 lc rgb '%s'", shape, colour); break;
         case CHART_MARKS: fprintf(f, "with points pt %d ps 1.2 lc rgb '%s'", shape, colour); break;
         case CHART_BAND: fprintf(f, "with lines lw 2 lc rgb '%s'", colour); break;
+        case CHART_STEPS: fprintf(f, "with steps lw 2 lc rgb '%s'", colour); break;
+        case CHART_CURVE:
+            fprintf(f, "with linespoints lw 2 pt %d ps .8 pi %d lc rgb '%s'", shape, 1 + s->count / SHAPES_SHOWN, colour);
+            break;
         case CHART_RULE: fprintf(f, "with lines lw 1.2 dt (2,4) lc rgb '%s'", grey); break;
         }
         fputs(" title ", f);
@@ -158,6 +164,7 @@ char *chart_script(const struct chart *c, bool picture) {
     put_range(f, "y", c->y_low, c->y_high);
     if (c->whole_x && c->x_high - c->x_low <= 20) fputs("set xtics 1\n", f);
     if (c->log_x) fputs("set logscale x\nset format x '%g'\n", f);
+    if (c->log_y) fputs("set logscale y\nset format y '%g'\n", f);
     put_words(f, c);
     for (int i = 0; i < c->count; i++) put_labels(f, c, &c->series[i], ink);
     put_data(f, c);

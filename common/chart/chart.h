@@ -14,6 +14,8 @@ enum chart_style {
     CHART_MARKS,   // points alone
     CHART_RULE,    // a thin dotted line without points: a limit
     CHART_BAND,    // a line without points, and its intervals as a pale band around it
+    CHART_STEPS,   // each point's y from its x to the next one's, filled to 0: a histogram
+    CHART_CURVE,   // a line through many points, of which a few have their shape, to be told by
 };
 
 struct chart_point {
@@ -40,7 +42,7 @@ struct chart {
     bool whole_x;       // ticks at whole numbers only
     int count;
     struct chart_series *series;
-    bool log_x;         // a logarithmic axis; every x is above 0
+    bool log_x, log_y;  // a logarithmic axis; every x, or every y and interval, is above 0
     int words;          // x = 0, 1, ... are these, where there are any
     const char *const *word;
 };

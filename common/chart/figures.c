@@ -11,6 +11,8 @@
 
 #include "../base/opt.h"
 #include "../base/out.h"
+#include "memberships.h"
+#include "spectrum.h"
 #include "summary.h"
 
 enum {
@@ -256,9 +258,7 @@ static void add_tradeoff(struct figures *f, const json_t *summary, const char *n
         *norm ? " in " : "", summary_norm_name(norm));
 }
 
-// ---- searches
-
-enum { SEARCHES_MAX = 8 };
+// ---- lists of numbers
 
 static double item(const json_t *list, size_t i) {
     const json_t *v = json_array_get(list, i);
@@ -268,6 +268,129 @@ static double item(const json_t *list, size_t i) {
 static void add_number(struct chart_series *s, double x, double y, double low, double high) {
     if (isfinite(x) && isfinite(y)) s->point[s->count++] = (struct chart_point){x, y, low, high, NAN, NAN, NULL};
 }
+
+// ---- membership
+
+// Of its model, where that is an entry, so that it keeps its colour.
+static size_t colour_of(const json_t *summary, const json_t *result, size_t place) {
+    const json_t *entries = json_object_get(summary, "entries");
+    size_t i;
+    json_t *entry;
+    json_array_foreach (entries, i, entry)
+        if (!strcmp(summary_text(entry, "model"), summary_text(result, "model"))) return i;
+    return json_array_size(entries) + place;
+}
+
+static const json_t *told_by(const json_t *result, const char *method) {
+    const json_t *at = json_object_get(json_object_get(result, "methods"), method);
+    return isfinite(summary_real(at, "auc")) ? at : NULL;
+}
+
+static void add_singular(struct figures *f, const json_t *summary, const json_t *results) {
+    struct spectrum *s = arena_take(&f->arena, (FIGURE_ENTRIES + 1) * sizeof *s);
+    int count = 0;
+    size_t i, k;
+    json_t *result, *value;
+    json_array_foreach (results, i, result) {
+        const json_t *list = json_object_get(result, "singular");
+        if (i == FIGURE_ENTRIES || !(item(list, 0) > 0)) continue;
+        double rank = summary_real(result, "rank"), *to = arena_take(&f->arena, json_array_size(list) * sizeof *to);
+        json_array_foreach (list, k, value) to[k] = json_number_value(value);
+        bool known = told_by(result, "span") && rank >= 1 && rank < (double)json_array_size(list);
+        s[count++] = (struct spectrum){summary_text(result, "id"), to, (int64_t)json_array_size(list), known ? (int64_t)rank : 0,
+                                       summary_real(result, "gap"), (int)colour_of(summary, result, i)};
+    }
+    if (!count) return;
+    struct figure *g = add_figure(f, FIGURE_MEMBERSHIP, "mia_singular", "", 0);
+    const char *stem = g->chart.stem;
+    g->chart = spectrum_chart(s, count, &f->arena);
+    g->chart.stem = stem;
+    g->caption = "A network at rest has as many singular values that are not small as there were training images: they fall at the dotted line. "
+                 "Where they fall nowhere by a factor of 2 (no gap), the number of images is not known and the claim stops. What is below a "
+                 "billionth of the largest is drawn there.";
+}
+
+// Both axes are logarithmic: what counts is who is found while hardly anybody is accused wrongly (Carlini et al. 2022).
+static void add_roc(struct figures *f, const json_t *summary, const json_t *results, const struct membership_method *m) {
+    struct figure *g = add_figure(f, FIGURE_MEMBERSHIP, arena_print(&f->arena, "mia_roc_%s", m->name), "", FIGURE_ENTRIES + 1);
+    struct chart *c = &g->chart;
+    double members = 1, others = 1;
+    size_t i;
+    json_t *result;
+    json_array_foreach (results, i, result) {
+        const json_t *roc = json_object_get(told_by(result, m->name), "roc"), *fpr = json_object_get(roc, "fpr"), *tpr = json_object_get(roc, "tpr");
+        double own_members = summary_real(result, "members"), own_others = summary_real(result, "others");
+        if (i >= FIGURE_ENTRIES || json_array_size(fpr) < 2 || !(own_members >= 1 && own_others >= 1)) continue;
+        struct chart_series *s = add_series(f, g, summary_text(result, "id"), CHART_CURVE, colour_of(summary, result, i), json_array_size(fpr));
+        for (size_t k = 0; k < json_array_size(fpr); k++)
+            if (item(tpr, k) > 0) add_number(s, fmax(item(fpr, k), 1 / own_others), item(tpr, k), NAN, NAN);
+        members = fmax(members, own_members);
+        others = fmax(others, own_others);
+    }
+    if (!c->count) {
+        drop_figure(f);
+        return;
+    }
+    c->log_x = c->log_y = true;
+    c->x_low = 1 / others;
+    c->x_high = 1;
+    c->y_low = .5 / members;
+    c->y_high = 1.1;
+    c->title = arena_print(&f->arena, "Members found by their %s", m->title);
+    c->x_label = "share of others taken for members (false positives)";
+    c->y_label = "share of members found";
+    c->alt = arena_print(&f->arena, "ROC curves, both axes logarithmic: the share of members found against the share of others that are taken for "
+                                    "members, a line for each of %d result%s, and the diagonal of chance.", c->count, c->count > 1 ? "s" : "");
+    struct chart_series *chance = add_series(f, g, "chance", CHART_RULE, 0, 2);
+    double corner = fmax(c->x_low, c->y_low);
+    add_number(chance, corner, corner, NAN, NAN);
+    add_number(chance, 1, 1, NAN, NAN);
+    g->caption = "Up and left is more told; on the dotted line nothing is. A line begins at one false positive, and shows there what is found "
+                 "without any; where it begins further right, no member is found before.";
+}
+
+// Members and others of one result, by its distances where there are any, else by its leverages.
+static void add_member_scores(struct figures *f, const json_t *result) {
+    static const char *const groups[] = {"members", "others"};
+    const struct membership_method *m = membership_methods;
+    while (m->name && !json_object_get(told_by(result, m->name), "scores")) m++;
+    if (!m->name) return;
+    const json_t *scores = json_object_get(told_by(result, m->name), "scores"), *edge = json_object_get(scores, "edge");
+    const char *id = summary_text(result, "id");
+    size_t bins = json_array_size(edge) - 1;
+    struct figure *g = add_figure(f, FIGURE_MEMBERSHIP, arena_print(&f->arena, "mia_scores_%s", id), "", 2);
+    struct chart *c = &g->chart;
+    for (size_t k = 2; k-- > 0;) {  // members lie in front
+        const json_t *count = json_object_get(scores, groups[k]);
+        double all = 0;
+        for (size_t i = 0; i < bins; i++) all += item(count, i);
+        struct chart_series *s = add_series(f, g, groups[k], CHART_STEPS, 1 - k, bins + 1);
+        for (size_t i = 0; i <= bins; i++) add_number(s, item(edge, i), i < bins ? 100 * item(count, i) / fmax(all, 1) : 0, NAN, NAN);
+    }
+    c->log_x = true;
+    c->x_low = item(edge, 0);
+    c->x_high = item(edge, bins);
+    c->y_low = 0;
+    c->title = arena_print(&f->arena, "%s: %s", id, m->title);
+    c->x_label = arena_print(&f->arena, "%s (low means member)", m->title);
+    c->y_label = "share of the group (%)";
+    c->alt = arena_print(&f->arena, "Two histograms over the %s, from %.2g to %.2g: of the members and of the other images.", m->title, c->x_low, c->x_high);
+    g->caption = "Each group by itself is 100 %, in equal steps of the logarithm. Where the two lie apart, members are told from others without error.";
+}
+
+static void add_memberships(struct figures *f, const json_t *summary) {
+    const json_t *results = json_object_get(summary, "memberships");
+    size_t i;
+    json_t *result;
+    add_singular(f, summary, results);
+    for (const struct membership_method *m = membership_methods; m->name; m++) add_roc(f, summary, results, m);
+    json_array_foreach (results, i, result)
+        if (i < FIGURE_ENTRIES) add_member_scores(f, result);
+}
+
+// ---- searches
+
+enum { SEARCHES_MAX = 8 };
 
 static void add_progress(struct figures *f, const json_t *search) {
     const json_t *value = json_object_get(search, "value"), *so_far = json_object_get(search, "so_far");
@@ -394,6 +517,7 @@ void figures_of(const json_t *summary, struct figures *f) {
         for (size_t n = 0; n < sizeof norms / sizeof *norms; n++)
             add_robust(f, summary, arena_text(&f->arena, method), norms[n]);
     json_decref(seen);
+    add_memberships(f, summary);
     add_searches(f, summary);
 }
 

@@ -8,7 +8,7 @@
 
 enum { FIGURE_ENTRIES = 24 };  // entries drawn, the first; nobody can tell more apart
 
-enum figure_kind { FIGURE_TRADEOFF, FIGURE_TRAINING, FIGURE_ROBUST, FIGURE_SEARCH };
+enum figure_kind { FIGURE_TRADEOFF, FIGURE_TRAINING, FIGURE_ROBUST, FIGURE_MEMBERSHIP, FIGURE_SEARCH };
 
 struct figure {
     enum figure_kind kind;
@@ -24,7 +24,8 @@ struct figures {
 };
 
 // Borrows texts from the summary. tradeoff, test_acc_vs_epoch, test_loss_vs_epoch and robust_METHOD, where there is
-// anything to draw; those in L2 end in _l2. search_ID and search_ID_RANGE for every search.
+// anything to draw; those in L2 end in _l2. mia_singular, mia_roc_METHOD and mia_scores_ID for membership tests. search_ID and
+// search_ID_RANGE for every search.
 void figures_of(const json_t *summary, struct figures *f);
 // Runs gnuplot: fills in every svg, and writes STEM.png into the directory.
 bool figures_draw(struct figures *f, const char *directory, struct error *e);

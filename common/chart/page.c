@@ -9,6 +9,7 @@
 #include "../base/opt.h"
 #include "../io/record.h"
 #include "markup.h"
+#include "memberships.h"
 #include "style.h"
 #include "summary.h"
 
@@ -104,6 +105,12 @@ static bool has_figures(const struct page *p, enum figure_kind kind) {
     return false;
 }
 
+static const char *method_title(const char *name) {
+    for (const struct membership_method *m = membership_methods; m->name; m++)
+        if (!strcmp(m->name, name)) return m->title;
+    return name;
+}
+
 // ---- verdict
 
 static void put_utility(FILE *f, const json_t *u, const json_t *entry) {
@@ -151,6 +158,28 @@ static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
     fputs("</div>\n", f);
 }
 
+static void put_membership(FILE *f, const json_t *v) {
+    struct summary_rate auc = summary_rate(v, "auc"), tpr = summary_rate(v, "tpr_at_fpr_1e-3");
+    if (!summary_true(v, "measured")) {
+        if (!*summary_text(v, "refused")) not_measured(f, "Membership");
+        else {
+            open_tile(f, "Membership");
+            fputs("<div class=\"none\">refused</div><p>", f);
+            put_text(f, summary_text(v, "refused"));
+            fputs("</p></div>\n", f);
+        }
+        return;
+    }
+    open_tile(f, "Membership");
+    markup(f, "<div class=\"number\">%.3f</div>\n", auc.value);
+    put_bar(f, auc, .5, NAN);
+    markup(f, "<p>AUC by %s, training images against others</p>\n", method_title(summary_text(v, "method")));
+    if (isfinite(auc.low)) markup(f, "<p>95&#160;%% interval %.3f to %.3f; chance .5</p>\n", auc.low, auc.high);
+    if (isfinite(tpr.value)) markup(f, "<p>found at .1&#160;%% false positives: %.1f&#160;%%</p>\n", 100 * tpr.value);
+    put_yes_no(f, "Distinguishable from chance:", json_object_get(v, "differs_from_chance"));
+    fputs("</div>\n", f);
+}
+
 static void put_reconstruction(FILE *f, const json_t *v) {
     struct summary_rate auc = summary_rate(v, "auc"), tpr = summary_rate(v, "tpr_at_fpr_1e-2");
     if (!summary_true(v, "measured")) {
@@ -167,10 +196,10 @@ static void put_reconstruction(FILE *f, const json_t *v) {
     fputs("</div>\n", f);
 }
 
-// Nothing but searches and reconstructions: no model to give a verdict on.
+// Nothing but searches, reconstructions and membership tests: no model to give a verdict on.
 static bool no_verdict(const struct page *p) {
-    return !json_array_size(p->entries) &&
-           (has_figures(p, FIGURE_SEARCH) || json_array_size(json_object_get(p->summary, "reconstructions")));
+    return !json_array_size(p->entries) && (has_figures(p, FIGURE_SEARCH) || json_array_size(json_object_get(p->summary, "reconstructions")) ||
+                                            json_array_size(json_object_get(p->summary, "memberships")));
 }
 
 static void put_verdicts(const struct page *p) {
@@ -198,7 +227,7 @@ static void put_verdicts(const struct page *p) {
         fputs("</h3>\n<div class=\"strip\">\n", p->f);
         put_utility(p->f, json_object_get(v, "utility"), entry);
         put_robustness(p->f, json_object_get(v, "robustness"), entry);
-        not_measured(p->f, "Membership");
+        put_membership(p->f, json_object_get(v, "membership"));
         put_reconstruction(p->f, json_object_get(v, "reconstruction"));
         fputs("</div>\n", p->f);
     }
@@ -275,8 +304,9 @@ static void put_marks_table(FILE *f, const struct chart *c) {
     fputs("</tbody></table>\n", f);
 }
 
+// heading NULL: the section has one.
 static void put_figures(const struct page *p, enum figure_kind kind, const char *id, const char *heading) {
-    bool any = false;
+    bool any = !heading;
     for (int i = 0; i < p->figures->count; i++) {
         const struct figure *g = &p->figures->figure[i];
         if (g->kind != kind) continue;
@@ -424,7 +454,7 @@ static void put_models(const struct page *p) {
     if (!json_array_size(p->entries)) return;
     fputs("<div class=\"wide\"><table><caption>What is "
           "compared</caption>\n<thead><tr><th>model</th><th>architecture</th><th class=\"n\">parameters</th>"
-          "<th class=\"n\">trained on</th><th class=\"n\">training accuracy</th><th class=\"n\">test "
+          "<th class=\"n\">trained on</th><th class=\"n\">training accuracy</th><th class=\"n\">clean "
           "accuracy</th></tr></thead>\n<tbody>\n",
           p->f);
     json_array_foreach (p->entries, i, entry) {
@@ -438,7 +468,7 @@ static void put_models(const struct page *p) {
         if (isfinite(examples)) markup(p->f, "%.0f", examples);
         fputs("</td>", p->f);
         put_cell_rate(p->f, summary_rate(json_object_get(metrics, "train"), "accuracy"));
-        put_cell_rate(p->f, summary_rate(json_object_get(metrics, "test"), "accuracy"));
+        put_cell_rate(p->f, summary_rate(json_object_get(metrics, json_object_get(metrics, "clean") ? "clean" : "test"), "accuracy"));
         fputs("</tr>\n", p->f);
     }
     fputs("</tbody></table></div>\n", p->f);
@@ -456,18 +486,91 @@ static void put_list(FILE *f, const json_t *list) {
     fputs("</ul>\n", f);
 }
 
+// A number between 0 and 1 that is no percentage.
+static void put_cell_score(FILE *f, struct summary_rate r) {
+    fputs("<td class=\"n\">", f);
+    if (isfinite(r.value)) markup(f, "%.3f", r.value);
+    else fputs("-", f);
+    if (isfinite(r.low)) markup(f, " <span class=\"soft\">(%.3f to %.3f)</span>", r.low, r.high);
+    fputs("</td>", f);
+}
+
+// ---- membership
+
+static void put_membership_rates(FILE *f, const json_t *at) {
+    static const char *const rates[][2] = {{"tpr_at_fpr_1e-2", "false_positives_at_fpr_1e-2"}, {"tpr_at_fpr_1e-3", "false_positives_at_fpr_1e-3"}};
+    put_cell_score(f, summary_rate(at, "auc"));
+    for (int i = 0; i < 2; i++) {
+        double allowed = summary_real(at, rates[i][1]);
+        put_cell_rate(f, summary_rate(at, rates[i][0]));
+        fputs("<td class=\"n\">", f);
+        if (isfinite(allowed)) markup(f, "%.0f", allowed);
+        fputs("</td>", f);
+    }
+}
+
+// The rank and its gap belong to the distance; where that is refused, they are what was found and not believed.
+static void put_rank(FILE *f, const json_t *result) {
+    double rank = summary_real(result, "rank"), gap = summary_real(result, "gap");
+    fputs("<td class=\"n\">", f);
+    if (isfinite(rank)) markup(f, "%.0f", rank);
+    if (summary_true(result, "rank_given")) fputs(" <span class=\"soft\">(given)</span>", f);
+    fputs("</td><td class=\"n\">", f);
+    if (isfinite(gap)) markup(f, "%.3g", gap);
+    fputs("</td>", f);
+}
+
+static void put_membership_method(FILE *f, const json_t *result, const char *method, const json_t *at, bool first) {
+    double members = summary_real(result, "members"), others = summary_real(result, "others");
+    bool refused = *summary_text(at, "refused"), ranked = !strcmp(method, "span");
+    fputs("<tr>", f);
+    if (first) {
+        markup(f, "<th rowspan=\"%zu\">%s", json_object_size(json_object_get(result, "methods")), summary_text(result, "id"));
+        if (isfinite(members)) markup(f, "<br/><span class=\"soft small\">%.0f&#160;of&#160;%.0f</span>", members, members + others);
+        fputs("</th>", f);
+    }
+    markup(f, "<td>%s</td>", method);
+    if (refused) {
+        fputs("<td class=\"soft\" colspan=\"5\">refused: ", f);
+        put_text(f, summary_text(at, "refused"));
+        fputs("</td>", f);
+    } else {
+        put_membership_rates(f, at);
+    }
+    if (ranked) put_rank(f, result);
+    else fputs("<td></td><td></td>", f);
+    fputs("</tr>\n", f);
+}
+
+static void put_memberships(const struct page *p) {
+    const json_t *results = json_object_get(p->summary, "memberships");
+    size_t i;
+    json_t *result, *at;
+    const char *method;
+    if (!json_array_size(results)) return;
+    fputs("<h2 id=\"membership\">Membership</h2>\n<p>Each image has a score that the first layer of the model gives it, and low means member. AUC: how "
+          "often a training image has the lower score of two; .5 is chance. Beside each share of members found stands how many of the others are "
+          "taken for members on the way. span: the distance from the span of the training images, whose number a gap of 2 or more in the singular "
+          "values tells; leverage: the same, softened, without that number.</p>\n"
+          "<div class=\"wide\"><table><caption>With 95 % intervals</caption>\n<thead><tr><th>result</th><th>by</th><th class=\"n\">AUC</th><th class=\"n\">found at 1 %</th><th class=\"n\">wrong</th><th class=\"n\">found at .1 %</th>"
+          "<th class=\"n\">wrong</th><th class=\"n\">rank</th><th class=\"n\">gap</th></tr></thead>\n<tbody>\n",
+          p->f);
+    json_array_foreach (results, i, result) {
+        bool first = true;
+        json_object_foreach (json_object_get(result, "methods"), method, at) {
+            put_membership_method(p->f, result, method, at, first);
+            first = false;
+        }
+    }
+    fputs("</tbody></table></div>\n", p->f);
+    put_figures(p, FIGURE_MEMBERSHIP, NULL, NULL);
+}
+
 // ---- reconstructions
 
 static void put_score_cells(FILE *f, const json_t *at) {
-    static const char *const rates[] = {"auc", "tpr_at_fpr_1e-2"};
-    for (int i = 0; i < 2; i++) {
-        struct summary_rate r = summary_rate(at, rates[i]);
-        fputs("<td class=\"n\">", f);
-        if (isfinite(r.value)) markup(f, "%.3f", r.value);
-        else fputs("-", f);
-        if (isfinite(r.low)) markup(f, " <span class=\"soft\">(%.3f to %.3f)</span>", r.low, r.high);
-        fputs("</td>", f);
-    }
+    put_cell_score(f, summary_rate(at, "auc"));
+    put_cell_score(f, summary_rate(at, "tpr_at_fpr_1e-2"));
     double matched = summary_real(at, "matched"), control = summary_real(at, "matched_control");
     fputs("<td class=\"n\">", f);
     if (isfinite(matched)) markup(f, "%.4g", matched);
@@ -632,17 +735,23 @@ static void put_stronger(FILE *f, const json_t *robust, const json_t *config) {
           f);
 }
 
+// Not by looking at clean images only.
+static bool is_attacked(const struct page *p, const json_t *entry) {
+    return json_object_size(json_object_get(summary_metrics(p->summary, entry), "robust")) > 0;
+}
+
 static void put_strength(const struct page *p) {
     size_t i, k;
     json_t *entry, *settings;
     bool any = false;
-    json_array_foreach (p->entries, i, entry) any = any || summary_true(entry, "attacked");
+    json_array_foreach (p->entries, i, entry) any = any || is_attacked(p, entry);
     if (!any) return;
     fputs("<h2 id=\"strength\">How strong the attacks were</h2>\n<div "
           "class=\"wide\"><table><thead><tr><th>model</th><th>attack</th><th>settings</th>"
           "<th>what would make it stronger</th></tr></thead>\n<tbody>\n",
           p->f);
-    json_array_foreach (p->entries, i, entry)
+    json_array_foreach (p->entries, i, entry) {
+        if (!is_attacked(p, entry)) continue;
         json_array_foreach (json_object_get(entry, "settings"), k, settings) {
             const json_t *config = json_object_get(settings, "config");
             markup(p->f, "<tr><th>%s</th><td>", summary_text(entry, "id"));
@@ -653,6 +762,7 @@ static void put_strength(const struct page *p) {
             put_stronger(p->f, json_object_get(summary_metrics(p->summary, entry), "robust"), config);
             fputs("</td></tr>\n", p->f);
         }
+    }
     fputs("</tbody></table></div>\n", p->f);
     json_array_foreach (p->entries, i, entry) {
         if (!json_array_size(json_object_get(entry, "notes"))) continue;
@@ -715,11 +825,11 @@ static void put_steps(const struct page *p) {
     fputs("</tbody></table></div>\n", p->f);
 }
 
-static bool is_reconstruction(const struct page *p, const char *digest) {
+static bool is_among(const json_t *list, const char *digest) {
     size_t i;
-    json_t *score;
-    json_array_foreach (json_object_get(p->summary, "reconstructions"), i, score)
-        if (!strcmp(summary_text(score, "digest"), digest)) return true;
+    json_t *one;
+    json_array_foreach (list, i, one)
+        if (!strcmp(summary_text(one, "digest"), digest)) return true;
     return false;
 }
 
@@ -737,7 +847,8 @@ static void put_blobs(const struct page *p) {
         fputs("</td><td>", p->f);
         put_text(p->f, *kind ? kind : "plain safetensors");
         bool shown = !strcmp(kind, "model") || !strcmp(kind, "attack") || !strcmp(kind, "trials") || !strcmp(kind, "dataset") ||
-                     is_reconstruction(p, summary_text(blob, "digest"));
+                     is_among(json_object_get(p->summary, "reconstructions"), summary_text(blob, "digest")) ||
+                     is_among(json_object_get(p->summary, "memberships"), summary_text(blob, "digest"));
         if (!shown)
             fputs(" <span class=\"soft\">(not shown here)</span>", p->f);
         markup(p->f, "</td><td><code>%s</code></td><td>%s</td></tr>\n", summary_text(blob, "digest"),
@@ -767,6 +878,7 @@ static void put_head(const struct page *p) {
     if (has_figures(p, FIGURE_ROBUST)) fputs("<a href=\"#robustness\">Robustness</a> ", p->f);
     if (has_pictures(p, false)) fputs("<a href=\"#images\">Images</a> ", p->f);
     if (classes_of(p)) fputs("<a href=\"#classes\">Classes</a> ", p->f);
+    if (json_array_size(json_object_get(p->summary, "memberships"))) fputs("<a href=\"#membership\">Membership</a> ", p->f);
     if (json_array_size(json_object_get(p->summary, "reconstructions"))) fputs("<a href=\"#reconstruction\">Reconstruction</a> ", p->f);
     if (has_figures(p, FIGURE_SEARCH)) fputs("<a href=\"#search\">Search</a> ", p->f);
     fputs("<a href=\"#provenance\">Provenance</a> <a href=\"#limits\">Limits</a></nav>\n</header>\n<main>\n", p->f);
@@ -793,6 +905,7 @@ char *page_html(const json_t *summary, const struct figures *figures, const stru
     put_pictures(&p);
     put_classes(&p);
     put_strength(&p);
+    put_memberships(&p);
     put_reconstructions(&p);
     put_figures(&p, FIGURE_SEARCH, "search", "Search");
     if (has_figures(&p, FIGURE_SEARCH)) put_searches(&p);

@@ -95,26 +95,47 @@ static void put_score(FILE *f, const json_t *score) {
         put_reconstruction(f, summary_text(score, "id"), summary_text(baseline, "name"), baseline);
 }
 
-// A trial's number stands where others have the epoch.
+// The number of a singular value, of a corner of a curve, of a bin, of a trial: it stands where others have the epoch.
+static void put_list(FILE *f, struct row r, const char *metric, const json_t *list) {
+    size_t i;
+    json_t *value;
+    r.metric = metric;
+    json_array_foreach (list, i, value) {
+        r.epoch = (long)i + 1;
+        if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
+    }
+}
+
+static void put_membership(FILE *f, const json_t *result) {
+    static const char *const rates[] = {"auc", "tpr_at_fpr_1e-2", "tpr_at_fpr_1e-3"};
+    static const char *const lists[][3] = {{"roc_fpr", "roc", "fpr"}, {"roc_tpr", "roc", "tpr"}, {"edge", "scores", "edge"},
+                                           {"members", "scores", "members"}, {"others", "scores", "others"}};
+    struct row r = {summary_text(result, "id"), "membership", "", NAN, -1, 0, ""};
+    const char *method;
+    json_t *at;
+    for (int i = 0; i < 2; i++) {
+        r.metric = i ? "gap" : "rank";
+        put_row(f, r, plain(summary_real(result, r.metric)));
+    }
+    put_list(f, r, "singular", json_object_get(result, "singular"));
+    json_object_foreach (json_object_get(result, "methods"), method, at) {
+        r.method = method;
+        for (size_t i = 0; i < sizeof rates / sizeof *rates; i++) {
+            r.metric = rates[i];
+            put_row(f, r, summary_rate(at, rates[i]));
+        }
+        for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+            put_list(f, r, lists[i][0], json_object_get(json_object_get(at, lists[i][1]), lists[i][2]));
+    }
+}
+
 static void put_search(FILE *f, const json_t *search) {
-    static const char *const keys[] = {"value", "so_far"};
     struct row r = {summary_text(search, "id"), "search", "", NAN, -1, 0, ""};
-    size_t i, k;
-    json_t *value, *range;
-    for (int m = 0; m < 2; m++) {
-        r.metric = keys[m];
-        json_array_foreach(json_object_get(search, keys[m]), i, value) {
-            r.epoch = (long)i + 1;
-            if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
-        }
-    }
-    json_array_foreach(json_object_get(search, "ranges"), k, range) {
-        r.metric = summary_text(range, "name");
-        json_array_foreach(json_object_get(range, "x"), i, value) {
-            r.epoch = (long)i + 1;
-            if (json_is_number(value)) put_row(f, r, plain(json_number_value(value)));
-        }
-    }
+    size_t k;
+    json_t *range;
+    put_list(f, r, "value", json_object_get(search, "value"));
+    put_list(f, r, "so_far", json_object_get(search, "so_far"));
+    json_array_foreach(json_object_get(search, "ranges"), k, range) put_list(f, r, summary_text(range, "name"), json_object_get(range, "x"));
 }
 
 char *rows_csv(const json_t *summary) {
@@ -127,6 +148,7 @@ char *rows_csv(const json_t *summary) {
     json_array_foreach (json_object_get(summary, "entries"), i, entry)
         put_entry(f, summary_text(entry, "id"), summary_metrics(summary, entry));
     json_array_foreach (json_object_get(summary, "reconstructions"), i, entry) put_score(f, entry);
+    json_array_foreach (json_object_get(summary, "memberships"), i, entry) put_membership(f, entry);
     json_array_foreach (json_object_get(summary, "searches"), i, entry) put_search(f, entry);
     BUG_IF(fclose(f) != 0, "no memory for rows");
     return text;
@@ -134,7 +156,7 @@ char *rows_csv(const json_t *summary) {
 
 // ---- terminal
 
-enum { COLUMNS_MAX = 8 };
+enum { EPS_MAX = 5 };  // columns
 
 static char *rate_text(struct arena *a, struct summary_rate r) {
     if (!isfinite(r.value)) return "-";
@@ -203,29 +225,59 @@ static void put_scores(FILE *f, const json_t *scores, struct arena *a) {
     put_cells(f, cell, lines, COLUMNS);
 }
 
+static void put_memberships(FILE *f, const json_t *results, struct arena *a) {
+    static const char *const head[] = {"membership", "by", "AUC", "at 1 % false positives", "at .1 %", "rank", "gap", "note"};
+    enum { COLUMNS = sizeof head / sizeof *head };
+    size_t lines = 1, i;
+    json_t *result, *at;
+    const char *method;
+    json_array_foreach (results, i, result) lines += json_object_size(json_object_get(result, "methods"));
+    const char **cell = arena_take(a, lines * COLUMNS * sizeof *cell), **row = cell;
+    memcpy(cell, head, sizeof head);
+    json_array_foreach (results, i, result)
+        json_object_foreach (json_object_get(result, "methods"), method, at) {
+            struct summary_rate auc = summary_rate(at, "auc");
+            double rank = summary_real(result, "rank"), gap = summary_real(result, "gap");
+            bool span = !strcmp(method, "span");
+            row += COLUMNS;
+            row[0] = summary_text(result, "id");
+            row[1] = method;
+            row[2] = score_text(a, auc);
+            row[3] = score_text(a, summary_rate(at, "tpr_at_fpr_1e-2"));
+            row[4] = score_text(a, summary_rate(at, "tpr_at_fpr_1e-3"));
+            row[5] = span && isfinite(rank) ? arena_print(a, "%.0f", rank) : "";
+            row[6] = span && isfinite(gap) ? arena_print(a, "%.3g", gap) : "";
+            row[7] = isfinite(auc.value) ? auc.low <= .5 && auc.high >= .5 ? "no better than chance" : "" : summary_text(at, "refused");
+        }
+    put_cells(f, cell, lines, COLUMNS);
+}
+
 char *rows_table(const json_t *summary) {
     const json_t *entries = json_object_get(summary, "entries");
     size_t lines = json_array_size(entries) + 1, count, i;
     json_t *eps = all_eps(summary), *entry;
     const char **key = summary_eps_keys(eps, &count);
-    if (count > COLUMNS_MAX - 3) count = COLUMNS_MAX - 3;
-    size_t columns = count + 3;
+    if (count > EPS_MAX) count = EPS_MAX;
+    size_t columns = count + 4;
     struct arena arena = {0};
     const char **cell = arena_take(&arena, lines * columns * sizeof *cell);
     cell[0] = "model";
-    cell[1] = "clean";
+    cell[1] = "training";
+    cell[2] = "clean";
     cell[columns - 1] = "note";
-    for (size_t k = 0; k < count; k++) cell[2 + k] = arena_print(&arena, "eps %g", summary_eps(key[k]));
+    for (size_t k = 0; k < count; k++) cell[3 + k] = arena_print(&arena, "eps %g", summary_eps(key[k]));
     json_array_foreach (entries, i, entry) {
         const json_t *metrics = summary_metrics(summary, entry),
                      *verdict = json_array_get(json_object_get(summary, "verdict"), i);
         const char **row = cell + (i + 1) * columns;
         row[0] = summary_text(entry, "id");
-        row[1] = rate_text(&arena, summary_rate(json_object_get(verdict, "utility"), "accuracy"));
+        // The accuracy on the images trained on is no estimate, so it stands without an interval.
+        row[1] = rate_text(&arena, plain(summary_real(json_object_get(metrics, "train"), "accuracy")));
+        row[2] = rate_text(&arena, summary_rate(json_object_get(verdict, "utility"), "accuracy"));
         for (size_t k = 0; k < count; k++) {
             const json_t *at = json_object_get(json_object_get(metrics, "strongest"), key[k]);
-            row[2 + k] = rate_text(&arena, summary_rate(at, "accuracy"));
-            if (at) row[2 + k] = arena_print(&arena, "%s %s", row[2 + k], summary_text(at, "method"));
+            row[3 + k] = rate_text(&arena, summary_rate(at, "accuracy"));
+            if (at) row[3 + k] = arena_print(&arena, "%s %s", row[3 + k], summary_text(at, "method"));
         }
         row[columns - 1] = note_of(verdict);
     }
@@ -233,8 +285,9 @@ char *rows_table(const json_t *summary) {
     size_t size;
     FILE *f = open_memstream(&text, &size);
     BUG_IF(!f, "no memory stream");
-    const json_t *scores = json_object_get(summary, "reconstructions");
-    if (json_array_size(entries) || !json_array_size(scores)) put_cells(f, cell, lines, columns);
+    const json_t *scores = json_object_get(summary, "reconstructions"), *results = json_object_get(summary, "memberships");
+    if (json_array_size(entries) || !(json_array_size(scores) + json_array_size(results))) put_cells(f, cell, lines, columns);
+    if (json_array_size(results)) put_memberships(f, results, &arena);
     if (json_array_size(scores)) put_scores(f, scores, &arena);
     BUG_IF(fclose(f) != 0, "no memory for a table");
     free(key);

@@ -43,11 +43,12 @@ const char style_sheet[] =
     "th,td{padding:4px 8px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}\n"
     "th{font-weight:600}\n"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
+    "td.small{overflow-wrap:anywhere}\n"
     "code{font:.86em ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}\n"
     "code[title]{white-space:nowrap}\n"
     "details{margin:4px 0}\n"
     "summary{cursor:pointer;font-size:.88rem}\n"
     "li{margin:4px 0;max-width:75ch}\n"
     "footer{padding-bottom:40px;margin-top:36px}\n"
-    "@media (min-width:900px){.strip{grid-template-columns:1.5fr 1.8fr 1fr 1fr}}\n"
+    "@media (min-width:900px){.strip{grid-template-columns:1.1fr 1.5fr 1.1fr 1.1fr}}\n"
     "@media print{details{display:none}h2{break-after:avoid}figure,.tile{break-inside:avoid}}\n";

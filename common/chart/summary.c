@@ -13,6 +13,7 @@
 #include "../base/arena.h"
 #include "../base/opt.h"
 #include "../io/record.h"
+#include "memberships.h"
 #include "scores.h"
 #include "trials.h"
 #include "verdict.h"
@@ -160,8 +161,8 @@ static char *stem_of(const char *source, char out[ID_MAX]) {
 
 struct summary *summary_new(const char *title) {
     struct summary *s = memory_zero(sizeof *s);
-    s->root = json_pack("{s:s, s:o, s:[], s:{}, s:[], s:[], s:[], s:[], s:[], s:[], s:[]}", "schema", "assay.report/1", "title",
-                        text_of(title), "entries", "metrics", "verdict", "reconstructions", "searches", "blobs", "lineage", "limits", "notes");
+    s->root = json_pack("{s:s, s:o, s:[], s:{}, s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[]}", "schema", "assay.report/1", "title",
+                        text_of(title), "entries", "metrics", "verdict", "reconstructions", "memberships", "searches", "blobs", "lineage", "limits", "notes");
     s->models = json_array();
     s->attacks = json_array();
     s->class_names = json_object();
@@ -250,6 +251,7 @@ void summary_add(struct summary *s, const struct blob *b) {
     json_t *names = record_get(b->record, "config.class_names");
     if (names && !strcmp(b->kind, "dataset")) json_object_set(s->class_names, b->digest, names);
     if (scores_shown(b)) json_object_set_new(s->entry_of, b->digest, json_string(scores_add(s->root, b, stem_of(b->source, stem))));
+    if (memberships_shown(b)) memberships_add(s->root, b, stem_of(b->source, stem));
     if (!strcmp(b->kind, "trials")) trials_add(s->root, b, stem_of(b->source, stem));
     bool model = !strcmp(b->kind, "model");
     if (!model && strcmp(b->kind, "attack")) return;
@@ -493,6 +495,11 @@ static void place_attack(struct summary *s, const json_t *model, const json_t *a
     add_attack(s, entry, attack);
 }
 
+static bool shows_nothing(const struct summary *s) {
+    return !json_array_size(part(s, "entries")) && !json_array_size(part(s, "reconstructions")) && !json_array_size(part(s, "memberships")) &&
+           !json_array_size(part(s, "searches"));
+}
+
 const json_t *summary_end(struct summary *s) {
     size_t i, k;
     json_t *model, *attack, *entry, *note;
@@ -518,11 +525,12 @@ const json_t *summary_end(struct summary *s) {
             if (json_is_string(note))
                 summary_say(part(s, "notes"), "%s: %s", summary_text(entry, "id"), json_string_value(note));
     }
-    if (!json_array_size(part(s, "entries")) && !json_array_size(part(s, "searches")) && !json_array_size(part(s, "reconstructions")))
+    if (shows_nothing(s))
         summary_say(part(s, "notes"), "There is neither a model nor an attack among the inputs.");
     finish_lineage(s);
     verdict_add(s->root);
     scores_limits(s->root, part(s, "limits"));
+    memberships_limits(s->root, part(s, "limits"));
     trials_limits(s->root, part(s, "limits"));
     return s->root;
 }

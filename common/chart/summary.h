@@ -10,6 +10,7 @@
 //                  Rates are fractions with their 95 % intervals beside them (NAME_interval).
 //     verdict      one for each entry: utility, robustness, membership, reconstruction
 //     reconstructions  how images rebuilt from models score (scores.h)
+//     memberships  how members are told from others (memberships.h)
 //     searches     what tune(1) tried (trials.h)
 //     blobs        what was read: name, kind, digest
 //     lineage      every step that led here, oldest first, with its inputs' digests and, where known, its output's

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../io/record.h"
+#include "memberships.h"
 #include "scores.h"
 #include "summary.h"
 
@@ -118,6 +120,22 @@ static json_t *robustness_of(const json_t *summary, const json_t *entry) {
     return r;
 }
 
+static json_t *membership_of(const json_t *summary, const json_t *entry) {
+    const json_t *result;
+    const char *method;
+    const json_t *at = memberships_of_model(summary, summary_text(entry, "model"), &result, &method);
+    json_t *m = json_pack("{s:b}", "measured", at != NULL);
+    if (result) json_object_set_new(m, "result", json_string(summary_text(result, "id")));
+    if (result && !at) json_object_set(m, "refused", record_get(result, "methods.span.refused"));
+    if (!at) return m;
+    struct summary_rate auc = summary_rate(at, "auc");
+    json_object_set_new(m, "method", json_string(method));
+    summary_put_rate(m, "auc", auc);
+    summary_put_rate(m, "tpr_at_fpr_1e-3", summary_rate(at, "tpr_at_fpr_1e-3"));
+    tell_from_chance(m, auc, .5);
+    return m;
+}
+
 static json_t *reconstruction_of(const json_t *summary, const json_t *entry) {
     const json_t *score = scores_of_model(summary, summary_text(entry, "model"));
     json_t *r = json_pack("{s:b}", "measured", score != NULL);
@@ -153,11 +171,12 @@ static void add_limits(json_t *summary) {
             limits,
             "No attack without gradients was run: a model that hides its gradients would look more robust than it is.");
     if (!attacked) summary_say(limits, "No attack was run: robustness is unknown.");
-    if (json_array_size(json_object_get(summary, "reconstructions")))
-        summary_say(limits, "Membership inference was not measured.");
-    else
+    bool told = json_array_size(json_object_get(summary, "memberships")), rebuilt = json_array_size(json_object_get(summary, "reconstructions"));
+    if (!told && !rebuilt)
         summary_say(limits, "Membership inference and reconstruction of training images were not measured: nothing here "
                             "speaks for privacy.");
+    else if (!told) summary_say(limits, "Membership inference was not measured.");
+    else if (!rebuilt) summary_say(limits, "Reconstruction of training images was not measured.");
     summary_say(limits,
                 "Intervals that do not meet show a difference; intervals that meet do not show that there is none.");
 }
@@ -172,9 +191,9 @@ void verdict_add(json_t *summary) {
     }
     json_array_foreach (json_object_get(summary, "entries"), i, entry)
         json_array_append_new(json_object_get(summary, "verdict"),
-                              json_pack("{s:s, s:o, s:o, s:{s:b}, s:o}", "id", summary_text(entry, "id"), "utility",
+                              json_pack("{s:s, s:o, s:o, s:o, s:o}", "id", summary_text(entry, "id"), "utility",
                                         utility_of(summary_metrics(summary, entry)), "robustness",
-                                        robustness_of(summary, entry), "membership", "measured", 0, "reconstruction",
-                                        reconstruction_of(summary, entry)));
+                                        robustness_of(summary, entry), "membership", membership_of(summary, entry),
+                                        "reconstruction", reconstruction_of(summary, entry)));
     add_limits(summary);
 }

@@ -66,6 +66,7 @@ refuse() {  # STATUS WORD ARGUMENTS...
             "[[0.0, 1.0], [0.0, 1.0]]" ]
     done
     [ "$(look "$OUT" 'max(t["span.distance"][:30]) < .01 * min(t["span.distance"][30:])')" = True ]
+    [ "$(look "$OUT" '[t["span.roc"], shape["leverage.roc"]]')" = "[(0.0, 0.0, 0.0, 1.0, 1.0, 1.0), [3, 2]]" ]
     [ "$(look "$OUT" 'list(t["span.singular"]) == sorted(t["span.singular"], reverse=True)')" = True ]
     [ "$(head -c 4 "$BATS_TEST_TMPDIR/look.png" | tail -c 3)" = PNG ]
     [ "$(awk -F'\t' 'NR > 1 { n += $3 } END { print NR, NF, n }' "$BATS_TEST_TMPDIR/rows.tsv")" = "301 5 30" ]
@@ -75,6 +76,8 @@ refuse() {  # STATUS WORD ARGUMENTS...
     run -0 mia "$DATA/other.st" -i "$DATA/all.st" --members random-half:5 -o "$OUT"
     for form in span leverage; do
         [ "$(look "$OUT" "metrics['$form']['auc_interval'][0] < .5 < metrics['$form']['auc_interval'][1]")" = True ]
+        area="sum((a[0] - b[0]) * (a[1] + b[1]) / 2 for b, a in zip(roc, roc[1:]))"
+        [ "$(look "$OUT" "(lambda roc: abs($area - metrics['$form']['auc']) < 1e-12)([t['$form.roc'][i:i + 2] for i in range(0, len(t['$form.roc']), 2)])")" = True ]
     done
 }
 

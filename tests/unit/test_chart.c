@@ -372,7 +372,7 @@ static void rows_hold_every_number(void **state)
         for (const char *c = line; *c != '\n'; c++) commas += *c == ',';
         assert_int_equal(commas, 9);
     }
-    assert_non_null(strstr(table, "mlp    70.0 % (60.0 to 78.0)  60.0 % (50.0 to 70.0) fgsm  10.0 % (5.0 to 18.0) pgd  no better than chance\n"));
+    assert_non_null(strstr(table, "mlp    -         70.0 % (60.0 to 78.0)  60.0 % (50.0 to 70.0) fgsm  10.0 % (5.0 to 18.0) pgd  no better than chance\n"));
     assert_null(strstr(table, " \n"));
     free(csv);
     free(table);
@@ -463,7 +463,7 @@ static struct chart small_chart(const char *name, struct chart_series *s, struct
     p[0] = (struct chart_point){0, 80, 75, 85, NAN, NAN, NULL};
     p[1] = (struct chart_point){.1, 20, 15, 25, NAN, NAN, NULL};
     *s = (struct chart_series){.name = name, .style = CHART_LINE, .count = 2, .point = p};
-    return (struct chart){"stem", "A <title>", "x", "y", "An \"alt\"", 0, .1, 0, 100, false, 1, s, false, 0, NULL};
+    return (struct chart){"stem", "A <title>", "x", "y", "An \"alt\"", 0, .1, 0, 100, false, 1, s, false, false, 0, NULL};
 }
 
 static void a_script_quotes_texts(void **state)
@@ -723,6 +723,137 @@ static struct blob *attack_with_images(float *clean, float *adversarial, const i
     return b;
 }
 
+// A membership test of eight images, of which three are members; `broken` makes tensors that do not fit.
+static struct blob *membership_blob(const char *name, const char *record, float x, bool broken)
+{
+    static const double distance[] = {.1, .2, 2, 4, 5, 6, 8, 10}, singular[] = {4, 3, 2, 1e-8, 0}, roc[] = {0, 0, 0, 1, 1, 1}, odd[] = {0, 1, NAN, 0, 2, 1};
+    static const double leverage[] = {1, INFINITY, -1, NAN, 1, 1, 1, 1};
+    static const unsigned char member[] = {1, 1, 1, 0, 0, 0, 0, 0};
+    struct error e = {0};
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    struct blob *b = blob_new("membership");
+    json_t *r = json_of(record);
+    blob_set_record(b, r);
+    json_decref(r);
+    blob_add(b, "member", U8, 1, (int64_t[]){broken ? 3 : 8}, member);
+    blob_add(b, "span.distance", F64, 1, (int64_t[]){8}, distance);
+    blob_add(b, "leverage", F64, 1, (int64_t[]){8}, leverage);
+    blob_add(b, "span.singular", F64, broken ? 0 : 1, (int64_t[]){5}, singular);
+    blob_add(b, "span.roc", F64, 2, broken ? (int64_t[]){2, 3} : (int64_t[]){3, 2}, roc);
+    blob_add(b, "leverage.roc", F64, 2, (int64_t[]){3, 2}, odd);
+    blob_add(b, "w", F32, 0, NULL, &x);  // what makes the digest another
+    if (!blob_write(b, path, &e)) fail_msg("%s", e.text);
+    blob_free(b);
+    b = blob_open(path, &e);
+    if (!b) fail_msg("%s", e.text);
+    return b;
+}
+
+#define TOLD                                                                                                            \
+    "{\"auc\":1,\"auc_interval\":[0.29,1],\"tpr_at_fpr_1e-2\":1,\"tpr_at_fpr_1e-2_interval\":[0.25,1],\"tpr_at_fpr_1e-3\":0.5," \
+    "\"false_positives_at_fpr_1e-2\":1,\"false_positives_at_fpr_1e-3\":0,\"members\":3,\"others\":5,\"rank\":3,\"gap\":2e8}"
+
+static void a_membership_test_is_shown(void **state)
+{
+    (void)state;
+    struct blob *m = blob_of("mlp.st", "model", MODEL, 1), *n = blob_of("cnn.st", "model", MODEL, 2);
+    char record[1000];
+    snprintf(record, sizeof record, "{\"config\":{\"model\":\"%s\",\"data\":\"d1\"},\"metrics\":{\"span\":" TOLD ",\"leverage\":{\"auc\":0.6,\"auc_interval\":"
+             "[0.4,0.8],\"members\":3,\"others\":5}}}", m->digest);
+    struct blob *told = membership_blob("told.st", record, 0, false);
+    snprintf(record, sizeof record, "{\"config\":{\"model\":\"%s\"},\"metrics\":{\"span\":{\"refused\":\"the first <b> layer\"},\"leverage\":{\"refused\":\"too\"}}}",
+             n->digest);
+    struct blob *refused = blob_of("refused.st", "membership", record, 3);
+    struct summary *s = summary_new("A title");
+    struct blob *all[] = {n, m, told, refused};
+    for (int i = 0; i < 4; i++) summary_add(s, all[i]);
+    const json_t *root = summary_end(s);
+    assert_string_equal(text(root, "memberships.0.id"), "told");
+    assert_true(real(root, "memberships.0.rank") == 3 && real(root, "memberships.0.members") == 3 && real(root, "memberships.0.singular.3") == 1e-8);
+    assert_true(real(root, "memberships.0.methods.span.tpr_at_fpr_1e-2_interval.0") == .25);
+    assert_true(real(root, "memberships.0.methods.span.roc.tpr.1") == 1 && real(root, "memberships.0.methods.span.roc.fpr.2") == 1);
+    // From .1 to 10 in forty bins: a tenth, a fifth and two are members.
+    assert_true(fabs(real(root, "memberships.0.methods.span.scores.edge.20") - 1) < 1e-12);
+    assert_true(real(root, "memberships.0.methods.span.scores.members.0") == 1 && real(root, "memberships.0.methods.span.scores.members.6") == 1);
+    assert_true(real(root, "memberships.0.methods.span.scores.members.26") == 1 && real(root, "memberships.0.methods.span.scores.others.39") == 1);
+    assert_null(record_get(root, "memberships.0.methods.leverage.scores"));  // no numbers to count
+    // The verdict has the method with the larger area, and the reason where there is none.
+    assert_true(json_is_false(record_get(root, "verdict.0.membership.measured")));
+    assert_string_equal(text(root, "verdict.0.membership.refused"), "the first <b> layer");
+    assert_string_equal(text(root, "verdict.1.membership.method"), "span");
+    assert_true(real(root, "verdict.1.membership.auc_interval.0") == .29 && json_is_false(record_get(root, "verdict.1.membership.differs_from_chance")));
+    struct figures f;
+    figures_of(root, &f);
+    const struct chart *c = &figure(&f, "mia_singular")->chart;
+    assert_int_equal(c->count, 2);  // of the one, and where it falls
+    assert_true(c->log_x && c->log_y && c->series[0].count == 5 && c->series[0].point[4].y == 4e-9 && c->series[0].colour == 1);
+    assert_string_equal(c->series[0].name, "told: rank 3, gap 2e+08");
+    assert_true(c->series[1].style == CHART_RULE && c->series[1].point[0].x > 3 && c->series[1].point[0].x < 4);
+    c = &figure(&f, "mia_roc_span")->chart;
+    assert_true(c->series[0].count == 2 && c->series[0].point[0].x == .2 && c->series[0].point[0].y == 1);  // without an other is at one of five
+    c = &figure(&f, "mia_scores_told")->chart;
+    assert_true(!strcmp(c->series[1].name, "members") && c->series[1].style == CHART_STEPS && fabs(c->series[1].point[26].y - 100. / 3) < 1e-9);
+    char *script = chart_script(c, true);
+    assert_non_null(strstr(script, "fillsteps"));
+    free(script);
+    struct error e = {0};
+    if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
+    char *page = page_html(root, &f, NULL, 0), *csv = rows_csv(root), *table = rows_table(root);
+    static const char *const there[] = {"id=\"membership\"", "refused: the first &lt;b&gt; layer", "aria-label=\"ROC curves", "AUC by distance from the span",
+                                        "bounds from below", "href=\"#membership\""};
+    for (size_t i = 0; i < sizeof there / sizeof *there; i++)
+        if (!strstr(page, there[i])) fail_msg("%s is not on the page", there[i]);
+    assert_null(strstr(page, "<b>"));
+    assert_null(strstr(page, "Membership inference was not measured"));
+    static const char *const lines[] = {"told,membership,span,,,,auc,1,0.29,1\n", "told,membership,,,,4,singular,1e-8,,\n", "told,membership,span,,,3,roc_fpr,1,,\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        if (!strstr(csv, lines[i])) fail_msg("no line %s in %s", lines[i], csv);
+    assert_non_null(strstr(table, "told        span      1.000 (0.290 to 1.000)"));
+    assert_non_null(strstr(table, "no better than chance\n"));
+    assert_non_null(strstr(table, "the first <b> layer\n"));
+    free(page);
+    free(csv);
+    free(table);
+    figures_free(&f);
+    summary_free(s);
+    for (int i = 0; i < 4; i++) blob_free(all[i]);
+}
+
+static void membership_tests_that_do_not_fit_do_no_harm(void **state)
+{
+    (void)state;
+    static const char *const records[] = {
+        "{\"metrics\":{\"span\":" TOLD "}}", "{\"metrics\":{\"span\":{},\"leverage\":{\"auc\":1e308,\"members\":-1,\"others\":0}}}",
+        "{\"config\":[],\"metrics\":{\"span\":{\"auc\":0.5,\"rank\":1e300,\"gap\":\"x\",\"members\":2,\"others\":2},\"leverage\":7}}",
+        "{\"config\":{\"model\":{},\"rank\":[]},\"metrics\":{\"span\":{\"refused\":[]},\"leverage\":{\"auc\":0.5,\"members\":3,\"others\":5,\"rank\":-2}}}",
+        "{\"metrics\":{\"lira\":{\"auc\":1}}}",
+    };
+    for (int broken = 0; broken < 2; broken++) {
+        struct summary *s = summary_new("t");
+        for (size_t i = 0; i < sizeof records / sizeof *records; i++) {
+            struct blob *b = membership_blob("na`me.st", records[i], (float)i, broken);
+            summary_add(s, b);
+            blob_free(b);
+        }
+        const json_t *root = summary_end(s);
+        assert_int_equal(json_array_size(json_object_get(root, "memberships")), 4);  // nobody knows lira here
+        struct figures f;
+        struct error e = {0};
+        figures_of(root, &f);
+        for (int i = 0; i < f.count; i++)
+            assert_int_equal(strspn(f.figure[i].chart.stem, "abcdefghijklmnopqrstuvwxyz_0123456789"), strlen(f.figure[i].chart.stem));
+        if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
+        char *page = page_html(root, &f, NULL, 0), *csv = rows_csv(root), *table = rows_table(root);
+        assert_null(strstr(csv, "`"));
+        free(page);
+        free(csv);
+        free(table);
+        figures_free(&f);
+        summary_free(s);
+    }
+}
+
 static void pictures_show_attacks(void **state)
 {
     (void)state;
@@ -821,6 +952,8 @@ int main(void)
         cmocka_unit_test(figures_show_what_the_summary_says),
         cmocka_unit_test(a_search_is_shown),
         cmocka_unit_test(searches_that_do_not_fit_do_no_harm),
+        cmocka_unit_test(a_membership_test_is_shown),
+        cmocka_unit_test(membership_tests_that_do_not_fit_do_no_harm),
         cmocka_unit_test(pictures_show_attacks),
         cmocka_unit_test(pictures_without_images_are_none),
         cmocka_unit_test(a_page_needs_nothing_outside),

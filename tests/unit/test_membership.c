@@ -57,6 +57,13 @@ static void test_definition(void **state) {
         double wide = 1.959963984540054 * sqrt(variance) / (auc * (1 - auc));
         assert_true(fabs(log(s.interval.low / (1 - s.interval.low)) - log(auc / (1 - auc)) + wide) < 1e-9);
         assert_true(fabs(log(s.interval.high / (1 - s.interval.high)) - log(auc / (1 - auc)) - wide) < 1e-9);
+        // The curve is a way to the same area, by trapezia: a tie counts half.
+        int64_t corners;
+        double *at = membership_roc(score, member, N, &corners), area = 0;
+        assert_true(at[0] == 0 && at[1] == 0 && at[2 * corners - 2] == 1 && at[2 * corners - 1] == 1);
+        for (int64_t i = 1; i < corners; i++) area += (at[2 * i] - at[2 * i - 2]) * (at[2 * i + 1] + at[2 * i - 1]) / 2;
+        assert_true(fabs(area - auc) < 1e-12);
+        free(at);
     }
 }
 
@@ -103,6 +110,19 @@ static void test_rates(void **state) {
 }
 
 // Told apart without error: all 50 right bound the share from below by .025^(1/50), not by 1.
+// Corners only: what goes on in the same direction is one step, and equal scores are a slope.
+static void test_roc(void **state) {
+    (void)state;
+    static const double score[] = {9, 8, 7, 6, 5, 5, 5, 4, 3};
+    static const unsigned char member[] = {1, 1, 0, 0, 1, 0, 0, 1, 0};
+    static const double wanted[][2] = {{0, 0}, {0, .5}, {.4, .5}, {.8, .75}, {.8, 1}, {1, 1}};
+    int64_t corners;
+    double *at = membership_roc(score, member, 9, &corners);
+    assert_int_equal(corners, 6);
+    for (int i = 0; i < 12; i++) assert_true(fabs(at[i] - wanted[i / 2][i % 2]) < 1e-15);
+    free(at);
+}
+
 static void test_perfect(void **state) {
     (void)state;
     double score[250];
@@ -275,7 +295,7 @@ static void test_truth(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_definition), cmocka_unit_test(test_coverage), cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_perfect), cmocka_unit_test(test_sure), cmocka_unit_test(test_rate_intervals),
+        cmocka_unit_test(test_roc), cmocka_unit_test(test_perfect), cmocka_unit_test(test_sure), cmocka_unit_test(test_rate_intervals),
         cmocka_unit_test(test_truth),
     };
     msg_verbosity(-1);

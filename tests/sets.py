@@ -6,7 +6,7 @@
 tiny (idx, train of 30 and test of 12, 1x16x16, classes a, b, c;
 the first pixel of image i is i, of test image i 100 + i, the others are noise, so that packing leaves some kilobytes), tinycifar (five batches of
 2 and a test batch of 3, label = number of the image mod 10), tinysvhn (6 images, labels 10 1 2 3 4 5), colours (as tinysvhn,
-240 images of random patches, labels 1 to 10 in turn), plain (as tiny, known by
+train of 240 and test of 10 images of random patches, labels 1 to 10 in turn), plain (as tiny, known by
 its unpacked bytes only, since its packed ones are said to be others).
 """
 import gzip
@@ -107,6 +107,9 @@ describe_set("tinycifar", "cifar", "3x32x32", ", ".join("0123456789"))
 data = put("tinycifar.tar.gz", cifar())
 describe_file("tinycifar.tar.gz", "train", "both", 10, data)
 describe_file("tinycifar.tar.gz", "test", "both", 3, data)
-for name, image, labels in (("tinysvhn", ramps, [10, 1, 2, 3, 4, 5]), ("colours", patches, [1 + n % 10 for n in range(240)])):
-    describe_set(name, "svhn", "3x32x32", ", ".join("0123456789"))
-    describe_file(f"{name}.mat", "train", "both", len(labels), put(f"{name}.mat", svhn(map(image, range(len(labels))), labels)))
+describe_set("tinysvhn", "svhn", "3x32x32", ", ".join("0123456789"))
+describe_file("tinysvhn.mat", "train", "both", 6, put("tinysvhn.mat", svhn(map(ramps, range(6)), [10, 1, 2, 3, 4, 5])))
+describe_set("colours", "svhn", "3x32x32", ", ".join("0123456789"))
+for split, count, first in (("train", 240, 0), ("test", 10, 240)):
+    data = svhn(map(patches, range(first, first + count)), [1 + n % 10 for n in range(count)])
+    describe_file(f"colours-{split}.mat", split, "both", count, put(f"colours-{split}.mat", data))

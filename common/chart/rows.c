@@ -168,7 +168,7 @@ static const char *note_of(const json_t *verdict) {
     const json_t *utility = json_object_get(verdict, "utility"), *robustness = json_object_get(verdict, "robustness");
     if (!summary_true(utility, "measured")) return "accuracy not measured";
     if (json_is_false(json_object_get(utility, "differs_from_chance"))) return "no better than chance";
-    if (!summary_true(robustness, "measured")) return "not attacked";
+    if (!summary_true(robustness, "measured")) return "robustness not measured";
     if (!json_object_get(robustness, "noise")) return "no noise beside the attack";
     if (json_is_false(json_object_get(robustness, "differs_from_noise"))) return "the attack does no more than noise";
     if (summary_real(robustness, "accuracy_interval.1") < summary_real(robustness, "chance"))

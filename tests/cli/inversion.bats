@@ -17,7 +17,21 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
     for row in stationary-only no-stationary scaled miface rows other-images noise classes trained-last adam sgd large-start early more-data; do
         grep -qE "^ssim: $row AUC +[0-9.]+ \(" "$OUT/report.txt"
     done
-    tail -1 "$BATS_FILE_TMPDIR/first" | grep -q AUC
+}
+
+@test "the table says what every attacked model is worth on other images, and what its first layer tells of its members" {
+    table=$(sed -n '/^the models/,$p' "$OUT/report.txt")
+    for model in mlp vit other-images target others-target trained-last adam sgd large-start early more-data; do
+        grep -qE "^$model +[0-9.]+ % +[0-9.]+ % \([0-9.]+ to [0-9.]+\) " <<< "$table"
+        tensor verify "$OUT/1/mia/$model.st"
+    done
+    for model in mlp target more-data; do grep -qE "^$model +leverage +[0-9.]+ \(" <<< "$table"; done
+    grep -qE "^vit +span +- .*not linear in the whole image" <<< "$table"
+    grep -qE "^more-data +[0-9]" <<< "$table"
+    ! grep -q '^reconstruction ' <<< "$table"
+    [ "$(tensor cat -t member "$OUT/1/mia/more-data.st" | awk '{ n += $1 } END { print n }')" -eq 200 ]
+    for name in mia_singular mia_roc_leverage mia_scores_target; do [ -s "$OUT/report/$name.png" ]; done
+    [ "$(tail -1 "$BATS_FILE_TMPDIR/first")" = "$(tail -1 "$OUT/report.txt")" ]
 }
 
 @test "the control holds none of the members and none of the other images" {
@@ -69,6 +83,6 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
 
 @test "drawings have the shape that is asked for" {
     run_pipeline OUT="$BATS_TEST_TMPDIR/shape" SHAPE=3x32x32 -n > "$BATS_TEST_TMPDIR/commands"
-    [ "$(grep -c 'fetch -q synthetic --count 6000 --size 3x32x32' "$BATS_TEST_TMPDIR/commands")" -eq 5 ]
-    [ "$(grep -c 'fetch -q synthetic' "$BATS_TEST_TMPDIR/commands")" -eq 5 ]
+    [ "$(grep -c 'fetch -q synthetic --count 6000 --size 3x32x32' "$BATS_TEST_TMPDIR/commands")" -eq 6 ]
+    [ "$(grep -c 'fetch -q synthetic' "$BATS_TEST_TMPDIR/commands")" -eq 6 ]
 }

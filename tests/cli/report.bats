@@ -134,7 +134,7 @@ END_OF_PYTHON
 @test "only models, only attacks, other kinds, nothing" {
     report -q "$DATA/cnn.st" -o "$OUT" > "$BATS_TEST_TMPDIR/said"
     [ "$(ls "$OUT" | tr '\n' ' ')" = "report.html rows.csv summary.json test_acc_vs_epoch.png test_loss_vs_epoch.png " ]
-    grep -q 'not attacked$' "$BATS_TEST_TMPDIR/said"
+    grep -q 'robustness not measured$' "$BATS_TEST_TMPDIR/said"
     check_page "$OUT/report.html"
     rm -r "$OUT"
     report -q "$DATA/attack.st" -o "$OUT" > /dev/null

@@ -585,7 +585,7 @@ static void put_score(FILE *f, const json_t *score) {
     double ssim = summary_real(score, "ssim"), control = summary_real(score, "ssim_control"), marks = summary_real(score, "certified");
     markup(f, "<tr><th>%s</th><td class=\"n\">", summary_text(score, "id"));
     if (isfinite(runs)) markup(f, "%.0f runs", runs);
-    else if (isfinite(members)) markup(f, "%.0f of %.0f", members, summary_real(score, "candidates"));
+    else if (isfinite(members)) markup(f, "%.0f / %.0f", members, summary_real(score, "candidates"));
     fputs("</td>", f);
     put_score_cells(f, score);
     put_cell_rate(f, summary_rate(score, "identification"));
@@ -619,7 +619,8 @@ static void put_walls(const struct page *p, const char *id, size_t *used) {
         } else {
             fputs("<p class=\"soft\">Left out of this page for its size.</p>\n", p->f);
         }
-        markup(p->f, "<figcaption>In the attack's own order, best first; below the neighbours stands their correlation with the rebuilt image. "
+        markup(p->f, "<figcaption>Each rebuilt image between the training image and the held-out image that are nearest to it, "
+                     "in the attack's own order, best first; below the neighbours stands their correlation with the rebuilt image. "
                      "A blue frame: the attack is certain, and right; an orange one: certain, and wrong. Also as <code>%s</code>.</figcaption>\n"
                      "</figure>\n", g->file);
     }
@@ -634,7 +635,7 @@ static void put_reconstructions(const struct page *p) {
           "blocks of held-out images of the same number and classes. AUC: how often a training image has the better match; .5 is chance. "
           "Below each attack stand baselines, which know nothing of the weights, and what else was scored beside it.</p>\n"
           "<div class=\"wide\"><table><caption>With 95 % intervals; in brackets: the same of a block of held-out images</caption>\n<thead><tr>"
-          "<th>candidates</th><th class=\"n\">images</th><th class=\"n\">AUC</th><th class=\"n\">found at 1 % false positives</th>"
+          "<th>candidates</th><th class=\"n\">members / candidates</th><th class=\"n\">AUC</th><th class=\"n\">found at 1 % false positives</th>"
           "<th class=\"n\">correlation from .95</th><th class=\"n\">nearest is a training image</th><th class=\"n\">by chance</th>"
           "<th class=\"n\">SSIM</th><th class=\"n\">certain and right</th></tr></thead>\n<tbody>\n",
           p->f);

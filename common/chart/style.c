@@ -43,6 +43,7 @@ const char style_sheet[] =
     "th,td{padding:4px 8px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}\n"
     "th{font-weight:600}\n"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
+    "thead th.n{white-space:normal}\n"
     "td.small{overflow-wrap:anywhere}\n"
     "code{font:.86em ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}\n"
     "code[title]{white-space:nowrap}\n"

@@ -238,7 +238,9 @@ int main(int argc, char **argv) {
     int shown = 0;
     bool fine = operands.count || read_all("-", s, &p, &shown, &e);
     for (int i = 0; i < operands.count && fine; i++) fine = read_all(operands.value[i], s, &p, &shown, &e);
-    if (fine && !shown) fine = error_set(&e, EXIT_INPUT, "no model, no attack, no membership test, no reconstruction and no search among the inputs");
+    if (fine && !shown)
+        fine = error_set(&e, EXIT_INPUT,
+                         "no model, no attack, no membership test, no reconstruction and no search among the inputs");
     const json_t *summary = fine ? summary_end(s) : NULL;
     fine = fine && (!o.output || write_report(s, summary, &p, &e)) && print_end(summary, &e);
     if (!fine) msg_fail(&e);

@@ -224,7 +224,8 @@ double *membership_roc(const double *score, const unsigned char *member, int64_t
     qsort(r, (size_t)n, sizeof *r, by_score);
     for (int64_t i = n - 1, next; i >= 0; i = next) {
         int64_t more_hits = 0, more_alarms = 0;
-        for (next = i; next >= 0 && r[next].score == r[i].score; next--) more_hits += r[next].member, more_alarms += !r[next].member;
+        for (next = i; next >= 0 && r[next].score == r[i].score; next--)
+            more_hits += r[next].member, more_alarms += !r[next].member;
         bool straight = count > 1 && more_hits * last_alarms == more_alarms * last_hits;  // goes on as it came: no corner
         hits += more_hits;
         alarms += more_alarms;

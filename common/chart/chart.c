@@ -104,7 +104,8 @@ static void put_plot(FILE *f, const struct chart *c, const char *grey) {
                     comma, i, colour),
                 comma = ", ";
         else if (s->style == CHART_STEPS)
-            fprintf(f, "%s$s%d using 1:2 with fillsteps lc rgb '%s' fs transparent solid .25 noborder notitle", comma, i, colour), comma = ", ";
+            fprintf(f, "%s$s%d using 1:2 with fillsteps lc rgb '%s' fs transparent solid .25 noborder notitle", comma, i, colour),
+                comma = ", ";
         else if (s->style == CHART_MARKS && has_intervals(s))
             fprintf(f, "%s$s%d using 1:2:5:6:3:4 with xyerrorbars pt -1 lw 1.2 lc rgb '%s' notitle", comma, i, colour),
                 comma = ", ";

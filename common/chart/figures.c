@@ -305,9 +305,9 @@ static void add_singular(struct figures *f, const json_t *summary, const json_t 
     const char *stem = g->chart.stem;
     g->chart = spectrum_chart(s, count, &f->arena);
     g->chart.stem = stem;
-    g->caption = "A network at rest has as many singular values that are not small as there were training images: they fall at the dotted line. "
-                 "Where they fall nowhere by a factor of 2 (no gap), the number of images is not known and the claim stops. What is below a "
-                 "billionth of the largest is drawn there.";
+    g->caption = "A network at rest has as many singular values that are not small as there were training images: they fall at "
+                 "the dotted line. Where they fall nowhere by a factor of 2 (no gap), the number of images is not known and "
+                 "the claim stops. What is below a billionth of the largest is drawn there.";
 }
 
 // Both axes are logarithmic: what counts is who is found while hardly anybody is accused wrongly (Carlini et al. 2022).
@@ -318,10 +318,12 @@ static void add_roc(struct figures *f, const json_t *summary, const json_t *resu
     size_t i;
     json_t *result;
     json_array_foreach (results, i, result) {
-        const json_t *roc = json_object_get(told_by(result, m->name), "roc"), *fpr = json_object_get(roc, "fpr"), *tpr = json_object_get(roc, "tpr");
+        const json_t *roc = json_object_get(told_by(result, m->name), "roc"), *fpr = json_object_get(roc, "fpr"),
+                     *tpr = json_object_get(roc, "tpr");
         double own_members = summary_real(result, "members"), own_others = summary_real(result, "others");
         if (i >= FIGURE_ENTRIES || json_array_size(fpr) < 2 || !(own_members >= 1 && own_others >= 1)) continue;
-        struct chart_series *s = add_series(f, g, summary_text(result, "id"), CHART_CURVE, colour_of(summary, result, i), json_array_size(fpr));
+        struct chart_series *s =
+            add_series(f, g, summary_text(result, "id"), CHART_CURVE, colour_of(summary, result, i), json_array_size(fpr));
         for (size_t k = 0; k < json_array_size(fpr); k++)
             if (item(tpr, k) > 0) add_number(s, fmax(item(fpr, k), 1 / own_others), item(tpr, k), NAN, NAN);
         members = fmax(members, own_members);
@@ -339,14 +341,17 @@ static void add_roc(struct figures *f, const json_t *summary, const json_t *resu
     c->title = arena_print(&f->arena, "Members found by their %s", m->title);
     c->x_label = "share of others taken for members (false positives)";
     c->y_label = "share of members found";
-    c->alt = arena_print(&f->arena, "ROC curves, both axes logarithmic: the share of members found against the share of others that are taken for "
-                                    "members, a line for each of %d result%s, and the diagonal of chance.", c->count, c->count > 1 ? "s" : "");
+    c->alt = arena_print(
+        &f->arena,
+        "ROC curves, both axes logarithmic: the share of members found against the share of others that are taken for members, "
+        "a line for each of %d result%s, and the diagonal of chance.",
+        c->count, c->count > 1 ? "s" : "");
     struct chart_series *chance = add_series(f, g, "chance", CHART_RULE, 0, 2);
     double corner = fmax(c->x_low, c->y_low);
     add_number(chance, corner, corner, NAN, NAN);
     add_number(chance, 1, 1, NAN, NAN);
-    g->caption = "Up and left is more told; on the dotted line nothing is. A line begins at one false positive, and shows there what is found "
-                 "without any; where it begins further right, no member is found before.";
+    g->caption = "Up and left is more told; on the dotted line nothing is. A line begins at one false positive, and shows "
+                 "there what is found without any; where it begins further right, no member is found before.";
 }
 
 // Members and others of one result, by its distances where there are any, else by its leverages.
@@ -365,7 +370,8 @@ static void add_member_scores(struct figures *f, const json_t *result) {
         double all = 0;
         for (size_t i = 0; i < bins; i++) all += item(count, i);
         struct chart_series *s = add_series(f, g, groups[k], CHART_STEPS, 1 - k, bins + 1);
-        for (size_t i = 0; i <= bins; i++) add_number(s, item(edge, i), i < bins ? 100 * item(count, i) / fmax(all, 1) : 0, NAN, NAN);
+        for (size_t i = 0; i <= bins; i++)
+            add_number(s, item(edge, i), i < bins ? 100 * item(count, i) / fmax(all, 1) : 0, NAN, NAN);
     }
     c->log_x = true;
     c->x_low = item(edge, 0);
@@ -374,8 +380,10 @@ static void add_member_scores(struct figures *f, const json_t *result) {
     c->title = arena_print(&f->arena, "%s: %s", id, m->title);
     c->x_label = arena_print(&f->arena, "%s (low means member)", m->title);
     c->y_label = "share of the group (%)";
-    c->alt = arena_print(&f->arena, "Two histograms over the %s, from %.2g to %.2g: of the members and of the other images.", m->title, c->x_low, c->x_high);
-    g->caption = "Each group by itself is 100 %, in equal steps of the logarithm. Where the two lie apart, members are told from others without error.";
+    c->alt = arena_print(&f->arena, "Two histograms over the %s, from %.2g to %.2g: of the members and of the other images.",
+                         m->title, c->x_low, c->x_high);
+    g->caption = "Each group by itself is 100 %, in equal steps of the logarithm. Where the two lie apart, members are told "
+                 "from others without error.";
 }
 
 static void add_memberships(struct figures *f, const json_t *summary) {

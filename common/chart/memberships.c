@@ -92,7 +92,8 @@ static json_t *put_method(const struct blob *b, const struct membership_method *
     const json_t *from = method_of(b, m->name);
     json_t *to = json_object(), *scores;
     if (!json_is_number(json_object_get(from, "auc"))) {
-        json_object_set_new(to, "refused", json_string(*summary_text(from, "refused") ? summary_text(from, "refused") : "not measured"));
+        json_object_set_new(to, "refused",
+                            json_string(*summary_text(from, "refused") ? summary_text(from, "refused") : "not measured"));
         return to;
     }
     for (int i = 0; i < 3; i++) summary_put_rate(to, rates[i], summary_rate(from, rates[i]));
@@ -116,9 +117,9 @@ void memberships_add(json_t *summary, const struct blob *b, const char *stem) {
     if (!*stem) stem = "membership";
     snprintf(id, sizeof id, "%.28s", stem);
     for (unsigned i = 2; taken(list, id); i++) snprintf(id, sizeof id, "%.24s_%u", stem, i);
-    json_t *one = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:o}", "id", id, "digest", b->digest, "model", summary_text(b->record, "config.model"),
-                            "data", summary_text(b->record, "config.data"), "rank_given", summary_real(b->record, "config.rank") > 0,
-                            "singular", singular_of(b), "methods", methods);
+    json_t *one = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:o}", "id", id, "digest", b->digest, "model",
+                            summary_text(b->record, "config.model"), "data", summary_text(b->record, "config.data"), "rank_given",
+                            summary_real(b->record, "config.rank") > 0, "singular", singular_of(b), "methods", methods);
     for (const struct membership_method *m = membership_methods; m->name; m++) {
         const json_t *from = method_of(b, m->name);
         if (!json_is_object(from)) continue;
@@ -153,9 +154,13 @@ const json_t *memberships_of_model(const json_t *summary, const char *digest, co
 
 void memberships_limits(const json_t *summary, json_t *limits) {
     if (!json_array_size(json_object_get(summary, "memberships"))) return;
-    summary_say(limits, "A membership test bounds from below what a model tells of its training set. The span reads the first layer only: an area "
-                        "of .5, or a first layer that is refused, does not show that the model keeps its training images to itself; a test with "
-                        "shadow models may find more.");
-    summary_say(limits, "The number of images is claimed only where the singular values have a gap of 2 or more; without one, the distance from "
-                        "the span is not given.");
+    summary_say(
+        limits,
+        "A membership test bounds from below what a model tells of its training set. The span reads the first layer only: an "
+        "area of .5, or a first layer that is refused, does not show that the model keeps its training images to itself; a "
+        "test with shadow models may find more.");
+    summary_say(
+        limits,
+        "The number of images is claimed only where the singular values have a gap of 2 or more; without one, the distance "
+        "from the span is not given.");
 }

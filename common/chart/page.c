@@ -198,8 +198,9 @@ static void put_reconstruction(FILE *f, const json_t *v) {
 
 // Nothing but searches, reconstructions and membership tests: no model to give a verdict on.
 static bool no_verdict(const struct page *p) {
-    return !json_array_size(p->entries) && (has_figures(p, FIGURE_SEARCH) || json_array_size(json_object_get(p->summary, "reconstructions")) ||
-                                            json_array_size(json_object_get(p->summary, "memberships")));
+    return !json_array_size(p->entries) &&
+           (has_figures(p, FIGURE_SEARCH) || json_array_size(json_object_get(p->summary, "reconstructions")) ||
+            json_array_size(json_object_get(p->summary, "memberships")));
 }
 
 static void put_verdicts(const struct page *p) {
@@ -468,7 +469,8 @@ static void put_models(const struct page *p) {
         if (isfinite(examples)) markup(p->f, "%.0f", examples);
         fputs("</td>", p->f);
         put_cell_rate(p->f, summary_rate(json_object_get(metrics, "train"), "accuracy"));
-        put_cell_rate(p->f, summary_rate(json_object_get(metrics, json_object_get(metrics, "clean") ? "clean" : "test"), "accuracy"));
+        put_cell_rate(p->f,
+                      summary_rate(json_object_get(metrics, json_object_get(metrics, "clean") ? "clean" : "test"), "accuracy"));
         fputs("</tr>\n", p->f);
     }
     fputs("</tbody></table></div>\n", p->f);
@@ -498,7 +500,8 @@ static void put_cell_score(FILE *f, struct summary_rate r) {
 // ---- membership
 
 static void put_membership_rates(FILE *f, const json_t *at) {
-    static const char *const rates[][2] = {{"tpr_at_fpr_1e-2", "false_positives_at_fpr_1e-2"}, {"tpr_at_fpr_1e-3", "false_positives_at_fpr_1e-3"}};
+    static const char *const rates[][2] = {{"tpr_at_fpr_1e-2", "false_positives_at_fpr_1e-2"},
+                                           {"tpr_at_fpr_1e-3", "false_positives_at_fpr_1e-3"}};
     put_cell_score(f, summary_rate(at, "auc"));
     for (int i = 0; i < 2; i++) {
         double allowed = summary_real(at, rates[i][1]);
@@ -526,7 +529,8 @@ static void put_membership_method(FILE *f, const json_t *result, const char *met
     fputs("<tr>", f);
     if (first) {
         markup(f, "<th rowspan=\"%zu\">%s", json_object_size(json_object_get(result, "methods")), summary_text(result, "id"));
-        if (isfinite(members)) markup(f, "<br/><span class=\"soft small\">%.0f&#160;of&#160;%.0f</span>", members, members + others);
+        if (isfinite(members))
+            markup(f, "<br/><span class=\"soft small\">%.0f&#160;of&#160;%.0f</span>", members, members + others);
         fputs("</th>", f);
     }
     markup(f, "<td>%s</td>", method);
@@ -548,12 +552,14 @@ static void put_memberships(const struct page *p) {
     json_t *result, *at;
     const char *method;
     if (!json_array_size(results)) return;
-    fputs("<h2 id=\"membership\">Membership</h2>\n<p>Each image has a score that the first layer of the model gives it, and low means member. AUC: how "
-          "often a training image has the lower score of two; .5 is chance. Beside each share of members found stands how many of the others are "
-          "taken for members on the way. span: the distance from the span of the training images, whose number a gap of 2 or more in the singular "
-          "values tells; leverage: the same, softened, without that number.</p>\n"
-          "<div class=\"wide\"><table><caption>With 95 % intervals</caption>\n<thead><tr><th>result</th><th>by</th><th class=\"n\">AUC</th><th class=\"n\">found at 1 %</th><th class=\"n\">wrong</th><th class=\"n\">found at .1 %</th>"
-          "<th class=\"n\">wrong</th><th class=\"n\">rank</th><th class=\"n\">gap</th></tr></thead>\n<tbody>\n",
+    fputs("<h2 id=\"membership\">Membership</h2>\n<p>Each image has a score that the first layer of the model gives it, and "
+          "low means member. AUC: how often a training image has the lower score of two; .5 is chance. Beside each share of "
+          "members found stands how many of the others are taken for members on the way. span: the distance from the span of "
+          "the training images, whose number a gap of 2 or more in the singular values tells; leverage: the same, softened, "
+          "without that number.</p>\n<div class=\"wide\"><table><caption>With 95 % intervals</caption>\n"
+          "<thead><tr><th>result</th><th>by</th><th class=\"n\">AUC</th><th class=\"n\">found at 1 %</th><th "
+          "class=\"n\">wrong</th><th class=\"n\">found at .1 %</th><th class=\"n\">wrong</th><th class=\"n\">rank</th><th "
+          "class=\"n\">gap</th></tr></thead>\n<tbody>\n",
           p->f);
     json_array_foreach (results, i, result) {
         bool first = true;
@@ -619,10 +625,12 @@ static void put_walls(const struct page *p, const char *id, size_t *used) {
         } else {
             fputs("<p class=\"soft\">Left out of this page for its size.</p>\n", p->f);
         }
-        markup(p->f, "<figcaption>Each rebuilt image between the training image and the held-out image that are nearest to it, "
-                     "in the attack's own order, best first; below the neighbours stands their correlation with the rebuilt image. "
-                     "A blue frame: the attack is certain, and right; an orange one: certain, and wrong. Also as <code>%s</code>.</figcaption>\n"
-                     "</figure>\n", g->file);
+        markup(p->f,
+               "<figcaption>Each rebuilt image between the training image and the held-out image that are nearest to it, in "
+               "the attack's own order, best first; below the neighbours stands their correlation with the rebuilt image. A "
+               "blue frame: the attack is certain, and right; an orange one: certain, and wrong. Also as "
+               "<code>%s</code>.</figcaption>\n</figure>\n",
+               g->file);
     }
 }
 
@@ -631,14 +639,16 @@ static void put_reconstructions(const struct page *p) {
     size_t i, used = 0;
     json_t *score;
     if (!json_array_size(scores)) return;
-    fputs("<h2 id=\"reconstruction\">Reconstruction</h2>\n<p>Images rebuilt from a model, matched one to one with its training images, and with "
-          "blocks of held-out images of the same number and classes. AUC: how often a training image has the better match; .5 is chance. "
-          "Below each attack stand baselines, which know nothing of the weights, and what else was scored beside it.</p>\n"
-          "<div class=\"wide\"><table><caption>With 95 % intervals; in brackets: the same of a block of held-out images</caption>\n<thead><tr>"
-          "<th>candidates</th><th class=\"n\">members / candidates</th><th class=\"n\">AUC</th><th class=\"n\">found at 1 % false positives</th>"
-          "<th class=\"n\">correlation from .95</th><th class=\"n\">nearest is a training image</th><th class=\"n\">by chance</th>"
-          "<th class=\"n\">SSIM</th><th class=\"n\">certain and right</th></tr></thead>\n<tbody>\n",
-          p->f);
+    fputs(
+        "<h2 id=\"reconstruction\">Reconstruction</h2>\n<p>Images rebuilt from a model, matched one to one with its training "
+        "images, and with blocks of held-out images of the same number and classes. AUC: how often a training image has the "
+        "better match; .5 is chance. Below each attack stand baselines, which know nothing of the weights, and what else was "
+        "scored beside it.</p>\n<div class=\"wide\"><table><caption>With 95 % intervals; in brackets: the same of a block of "
+        "held-out images</caption>\n<thead><tr><th>candidates</th><th class=\"n\">members / candidates</th><th "
+        "class=\"n\">AUC</th><th class=\"n\">found at 1 % false positives</th><th class=\"n\">correlation from .95</th><th "
+        "class=\"n\">nearest is a training image</th><th class=\"n\">by chance</th><th class=\"n\">SSIM</th><th "
+        "class=\"n\">certain and right</th></tr></thead>\n<tbody>\n",
+        p->f);
     json_array_foreach (scores, i, score) put_score(p->f, score);
     fputs("</tbody></table></div>\n", p->f);
     json_array_foreach (scores, i, score) {

@@ -135,7 +135,8 @@ static void put_search(FILE *f, const json_t *search) {
     json_t *range;
     put_list(f, r, "value", json_object_get(search, "value"));
     put_list(f, r, "so_far", json_object_get(search, "so_far"));
-    json_array_foreach(json_object_get(search, "ranges"), k, range) put_list(f, r, summary_text(range, "name"), json_object_get(range, "x"));
+    json_array_foreach(json_object_get(search, "ranges"), k, range)
+        put_list(f, r, summary_text(range, "name"), json_object_get(range, "x"));
 }
 
 char *rows_csv(const json_t *summary) {
@@ -247,7 +248,8 @@ static void put_memberships(FILE *f, const json_t *results, struct arena *a) {
             row[4] = score_text(a, summary_rate(at, "tpr_at_fpr_1e-3"));
             row[5] = span && isfinite(rank) ? arena_print(a, "%.0f", rank) : "";
             row[6] = span && isfinite(gap) ? arena_print(a, "%.3g", gap) : "";
-            row[7] = isfinite(auc.value) ? auc.low <= .5 && auc.high >= .5 ? "no better than chance" : "" : summary_text(at, "refused");
+            row[7] = isfinite(auc.value) ? auc.low <= .5 && auc.high >= .5 ? "no better than chance" : ""
+                                         : summary_text(at, "refused");
         }
     put_cells(f, cell, lines, COLUMNS);
 }

@@ -14,9 +14,11 @@ static void add_line(struct chart_series *to, const struct spectrum *s, struct a
     const char *colon = *s->name ? ": " : "";
     double least = bottom * s->value[0];
     int64_t last = 0;
-    *to = (struct chart_series){.name = s->rank ? arena_print(a, "%s%srank %lld, gap %.2g", s->name, colon, (long long)s->rank, s->gap)
-                                                : arena_print(a, "%s%sno gap", s->name, colon),
-                                .style = CHART_CURVE, .colour = s->colour};
+    *to = (struct chart_series){
+        .name = s->rank ? arena_print(a, "%s%srank %lld, gap %.2g", s->name, colon, (long long)s->rank, s->gap)
+                        : arena_print(a, "%s%sno gap", s->name, colon),
+        .style = CHART_CURVE,
+        .colour = s->colour};
     to->point = arena_take(a, (size_t)s->count * sizeof *to->point);
     for (int64_t k = 1; k <= s->count; k++) {
         bool edge = s->rank && (k == s->rank || k == s->rank + 1);
@@ -44,8 +46,15 @@ static bool add_rule(struct chart *c, int64_t rank, struct arena *a) {
 }
 
 struct chart spectrum_chart(const struct spectrum *s, int count, struct arena *a) {
-    struct chart c = {.title = "Singular values of the first layer", .x_label = "number, from the largest on", .y_label = "singular value", .x_low = .9, .x_high = 1,
-                      .y_low = NAN, .y_high = NAN, .log_x = true, .log_y = true};
+    struct chart c = {.title = "Singular values of the first layer",
+                      .x_label = "number, from the largest on",
+                      .y_label = "singular value",
+                      .x_low = .9,
+                      .x_high = 1,
+                      .y_low = NAN,
+                      .y_high = NAN,
+                      .log_x = true,
+                      .log_y = true};
     c.series = arena_take(a, (size_t)(count + SPECTRUM_RULES) * sizeof *c.series);
     for (int i = 0; i < count; i++) {
         if (s[i].count < 1 || !(s[i].value[0] > 0)) continue;
@@ -56,8 +65,11 @@ struct chart spectrum_chart(const struct spectrum *s, int count, struct arena *a
     }
     for (int i = 0, rules = 0; i < count && rules < SPECTRUM_RULES; i++)
         if (s[i].rank > 0 && s[i].rank < s[i].count) rules += add_rule(&c, s[i].rank, a);
-    c.alt = arena_print(a, "Line chart, both axes logarithmic: the singular values of %s, the largest first%s.", count > 1 ? "first layers" : "a first layer",
-                        count == 1 && s[0].rank ? arena_print(a, ", which fall by a factor %.3g after %lld", s[0].gap, (long long)s[0].rank) : "");
+    c.alt = arena_print(a, "Line chart, both axes logarithmic: the singular values of %s, the largest first%s.",
+                        count > 1 ? "first layers" : "a first layer",
+                        count == 1 && s[0].rank
+                            ? arena_print(a, ", which fall by a factor %.3g after %lld", s[0].gap, (long long)s[0].rank)
+                            : "");
     return c;
 }
 

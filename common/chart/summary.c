@@ -161,8 +161,9 @@ static char *stem_of(const char *source, char out[ID_MAX]) {
 
 struct summary *summary_new(const char *title) {
     struct summary *s = memory_zero(sizeof *s);
-    s->root = json_pack("{s:s, s:o, s:[], s:{}, s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[]}", "schema", "assay.report/1", "title",
-                        text_of(title), "entries", "metrics", "verdict", "reconstructions", "memberships", "searches", "blobs", "lineage", "limits", "notes");
+    s->root = json_pack("{s:s, s:o, s:[], s:{}, s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[]}", "schema", "assay.report/1",
+                        "title", text_of(title), "entries", "metrics", "verdict", "reconstructions", "memberships", "searches",
+                        "blobs", "lineage", "limits", "notes");
     s->models = json_array();
     s->attacks = json_array();
     s->class_names = json_object();
@@ -496,8 +497,8 @@ static void place_attack(struct summary *s, const json_t *model, const json_t *a
 }
 
 static bool shows_nothing(const struct summary *s) {
-    return !json_array_size(part(s, "entries")) && !json_array_size(part(s, "reconstructions")) && !json_array_size(part(s, "memberships")) &&
-           !json_array_size(part(s, "searches"));
+    return !json_array_size(part(s, "entries")) && !json_array_size(part(s, "reconstructions")) &&
+           !json_array_size(part(s, "memberships")) && !json_array_size(part(s, "searches"));
 }
 
 const json_t *summary_end(struct summary *s) {

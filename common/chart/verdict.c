@@ -171,7 +171,8 @@ static void add_limits(json_t *summary) {
             limits,
             "No attack without gradients was run: a model that hides its gradients would look more robust than it is.");
     if (!attacked) summary_say(limits, "No attack was run: robustness is unknown.");
-    bool told = json_array_size(json_object_get(summary, "memberships")), rebuilt = json_array_size(json_object_get(summary, "reconstructions"));
+    bool told = json_array_size(json_object_get(summary, "memberships")),
+         rebuilt = json_array_size(json_object_get(summary, "reconstructions"));
     if (!told && !rebuilt)
         summary_say(limits, "Membership inference and reconstruction of training images were not measured: nothing here "
                             "speaks for privacy.");

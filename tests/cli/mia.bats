@@ -76,8 +76,10 @@ refuse() {  # STATUS WORD ARGUMENTS...
     run -0 mia "$DATA/other.st" -i "$DATA/all.st" --members random-half:5 -o "$OUT"
     for form in span leverage; do
         [ "$(look "$OUT" "metrics['$form']['auc_interval'][0] < .5 < metrics['$form']['auc_interval'][1]")" = True ]
-        area="sum((a[0] - b[0]) * (a[1] + b[1]) / 2 for b, a in zip(roc, roc[1:]))"
-        [ "$(look "$OUT" "(lambda roc: abs($area - metrics['$form']['auc']) < 1e-12)([t['$form.roc'][i:i + 2] for i in range(0, len(t['$form.roc']), 2)])")" = True ]
+        # The curve has the record's area.
+        area="sum((x[i] - x[i - 1]) * (y[i] + y[i - 1]) / 2 for i in range(1, len(x)))"
+        error="(lambda x, y: abs($area - metrics['$form']['auc']))(t['$form.roc'][::2], t['$form.roc'][1::2])"
+        [ "$(look "$OUT" "$error < 1e-12")" = True ]
     done
 }
 

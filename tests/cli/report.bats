@@ -325,23 +325,30 @@ END_OF_PYTHON
 
 @test "a membership test is shown with its singular values and curves, one that was refused with its reason" {
     cd "$BATS_TEST_TMPDIR"
-    trainclf -q -i "$DATA/train.st" --subset first:20 --arch "homogeneous 100 | init he,first:1e-3" --normalise mean-image --l2 1e-3 --batch 20 --epochs 100 \
-        --lr .005 --settle sgd:500 -o rest.st
-    for model in rest.st "$DATA/linear.st" "$DATA/cnn.st"; do mia -q "$model" -i "$DATA/train.st" --members first:20 -o "mia-$(basename "$model")"; done
+    trainclf -q -i "$DATA/train.st" --subset first:20 --arch "homogeneous 100 | init he,first:1e-3" --normalise mean-image \
+        --l2 1e-3 --batch 20 --epochs 100 --lr .005 --settle sgd:500 -o rest.st
+    for model in rest.st "$DATA/linear.st" "$DATA/cnn.st"; do
+        mia -q "$model" -i "$DATA/train.st" --members first:20 -o "mia-$(basename "$model")"
+    done
     report -q rest.st "$DATA/cnn.st" mia-rest.st mia-linear.st mia-cnn.st -o "$OUT" > said
     check_page "$OUT/report.html"
-    [ "$(cd "$OUT" && ls mia_* | tr '\n' ' ')" = "mia_roc_leverage.png mia_roc_span.png mia_scores_mia-linear.png mia_scores_mia-rest.png mia_singular.png " ]
+    [ "$(cd "$OUT" && ls mia_* | tr '\n' ' ')" = \
+        "mia_roc_leverage.png mia_roc_span.png mia_scores_mia-linear.png mia_scores_mia-rest.png mia_singular.png " ]
     # The numbers are the record's; the histograms count every image once.
     mia -q rest.st -i "$DATA/train.st" --json > record
     for what in auc auc_interval tpr_at_fpr_1e-2 tpr_at_fpr_1e-3_interval; do
-        [ "$(look "$OUT/summary.json" "s['memberships'][0]['methods']['span']['$what']")" = "$(look record "s['metrics']['span']['$what']")" ]
+        [ "$(look "$OUT/summary.json" "s['memberships'][0]['methods']['span']['$what']")" = \
+            "$(look record "s['metrics']['span']['$what']")" ]
     done
     [ "$(look "$OUT/summary.json" '[s["memberships"][0][k] for k in ("rank", "members", "others")]')" = "[20.0, 20.0, 180.0]" ]
-    [ "$(look "$OUT/summary.json" '[sum(s["memberships"][0]["methods"]["span"]["scores"][k]) for k in ("members", "others")]')" = "[20, 180]" ]
-    [ "$(look "$OUT/summary.json" '[v["membership"].get("auc", "refused" in v["membership"]) for v in s["verdict"]]')" = "[1.0, True]" ]
+    counts='s["memberships"][0]["methods"]["span"]["scores"]'
+    [ "$(look "$OUT/summary.json" "[sum($counts[k]) for k in ('members', 'others')]")" = "[20, 180]" ]
+    verdicts='[v["membership"].get("auc", "refused" in v["membership"]) for v in s["verdict"]]'
+    [ "$(look "$OUT/summary.json" "$verdicts")" = "[1.0, True]" ]
     grep -qE '^mia-rest +span +1\.000 .* 20 ' said
     grep -qE '^mia-cnn +span +- .*not linear in the whole image' said
-    for word in 'refused: the first layer is not linear' 'refused: the singular values show no gap of 2' 'Reconstruction of training images was not measured'; do
+    for word in 'refused: the first layer is not linear' 'refused: the singular values show no gap of 2' \
+        'Reconstruction of training images was not measured'; do
         grep -qF "$word" "$OUT/report.html"
     done
     [ "$(grep -c '^mia-rest,membership,,,,[0-9]*,singular,' "$OUT/rows.csv")" -eq 100 ]

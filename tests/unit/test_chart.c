@@ -372,7 +372,9 @@ static void rows_hold_every_number(void **state)
         for (const char *c = line; *c != '\n'; c++) commas += *c == ',';
         assert_int_equal(commas, 9);
     }
-    assert_non_null(strstr(table, "mlp    -         70.0 % (60.0 to 78.0)  60.0 % (50.0 to 70.0) fgsm  10.0 % (5.0 to 18.0) pgd  no better than chance\n"));
+    assert_non_null(strstr(
+        table,
+        "mlp    -         70.0 % (60.0 to 78.0)  60.0 % (50.0 to 70.0) fgsm  10.0 % (5.0 to 18.0) pgd  no better than chance\n"));
     assert_null(strstr(table, " \n"));
     free(csv);
     free(table);
@@ -724,9 +726,9 @@ static struct blob *attack_with_images(float *clean, float *adversarial, const i
 }
 
 // A membership test of eight images, of which three are members; `broken` makes tensors that do not fit.
-static struct blob *membership_blob(const char *name, const char *record, float x, bool broken)
-{
-    static const double distance[] = {.1, .2, 2, 4, 5, 6, 8, 10}, singular[] = {4, 3, 2, 1e-8, 0}, roc[] = {0, 0, 0, 1, 1, 1}, odd[] = {0, 1, NAN, 0, 2, 1};
+static struct blob *membership_blob(const char *name, const char *record, float x, bool broken) {
+    static const double distance[] = {.1, .2, 2, 4, 5, 6, 8, 10}, singular[] = {4, 3, 2, 1e-8, 0}, roc[] = {0, 0, 0, 1, 1, 1},
+                        odd[] = {0, 1, NAN, 0, 2, 1};
     static const double leverage[] = {1, INFINITY, -1, NAN, 1, 1, 1, 1};
     static const unsigned char member[] = {1, 1, 1, 0, 0, 0, 0, 0};
     struct error e = {0};
@@ -754,15 +756,19 @@ static struct blob *membership_blob(const char *name, const char *record, float 
     "{\"auc\":1,\"auc_interval\":[0.29,1],\"tpr_at_fpr_1e-2\":1,\"tpr_at_fpr_1e-2_interval\":[0.25,1],\"tpr_at_fpr_1e-3\":0.5," \
     "\"false_positives_at_fpr_1e-2\":1,\"false_positives_at_fpr_1e-3\":0,\"members\":3,\"others\":5,\"rank\":3,\"gap\":2e8}"
 
-static void a_membership_test_is_shown(void **state)
-{
+static void a_membership_test_is_shown(void **state) {
     (void)state;
     struct blob *m = blob_of("mlp.st", "model", MODEL, 1), *n = blob_of("cnn.st", "model", MODEL, 2);
     char record[1000];
-    snprintf(record, sizeof record, "{\"config\":{\"model\":\"%s\",\"data\":\"d1\"},\"metrics\":{\"span\":" TOLD ",\"leverage\":{\"auc\":0.6,\"auc_interval\":"
-             "[0.4,0.8],\"members\":3,\"others\":5}}}", m->digest);
+    snprintf(record, sizeof record,
+             "{\"config\":{\"model\":\"%s\",\"data\":\"d1\"},\"metrics\":{\"span\":" TOLD
+             ",\"leverage\":{\"auc\":0.6,\"auc_interval\":"
+             "[0.4,0.8],\"members\":3,\"others\":5}}}",
+             m->digest);
     struct blob *told = membership_blob("told.st", record, 0, false);
-    snprintf(record, sizeof record, "{\"config\":{\"model\":\"%s\"},\"metrics\":{\"span\":{\"refused\":\"the first <b> layer\"},\"leverage\":{\"refused\":\"too\"}}}",
+    snprintf(record, sizeof record,
+             "{\"config\":{\"model\":\"%s\"},\"metrics\":{\"span\":{\"refused\":\"the first <b> "
+             "layer\"},\"leverage\":{\"refused\":\"too\"}}}",
              n->digest);
     struct blob *refused = blob_of("refused.st", "membership", record, 3);
     struct summary *s = summary_new("A title");
@@ -770,19 +776,24 @@ static void a_membership_test_is_shown(void **state)
     for (int i = 0; i < 4; i++) summary_add(s, all[i]);
     const json_t *root = summary_end(s);
     assert_string_equal(text(root, "memberships.0.id"), "told");
-    assert_true(real(root, "memberships.0.rank") == 3 && real(root, "memberships.0.members") == 3 && real(root, "memberships.0.singular.3") == 1e-8);
+    assert_true(real(root, "memberships.0.rank") == 3 && real(root, "memberships.0.members") == 3 &&
+                real(root, "memberships.0.singular.3") == 1e-8);
     assert_true(real(root, "memberships.0.methods.span.tpr_at_fpr_1e-2_interval.0") == .25);
-    assert_true(real(root, "memberships.0.methods.span.roc.tpr.1") == 1 && real(root, "memberships.0.methods.span.roc.fpr.2") == 1);
+    assert_true(real(root, "memberships.0.methods.span.roc.tpr.1") == 1 &&
+                real(root, "memberships.0.methods.span.roc.fpr.2") == 1);
     // From .1 to 10 in forty bins: a tenth, a fifth and two are members.
     assert_true(fabs(real(root, "memberships.0.methods.span.scores.edge.20") - 1) < 1e-12);
-    assert_true(real(root, "memberships.0.methods.span.scores.members.0") == 1 && real(root, "memberships.0.methods.span.scores.members.6") == 1);
-    assert_true(real(root, "memberships.0.methods.span.scores.members.26") == 1 && real(root, "memberships.0.methods.span.scores.others.39") == 1);
+    assert_true(real(root, "memberships.0.methods.span.scores.members.0") == 1 &&
+                real(root, "memberships.0.methods.span.scores.members.6") == 1);
+    assert_true(real(root, "memberships.0.methods.span.scores.members.26") == 1 &&
+                real(root, "memberships.0.methods.span.scores.others.39") == 1);
     assert_null(record_get(root, "memberships.0.methods.leverage.scores"));  // no numbers to count
     // The verdict has the method with the larger area, and the reason where there is none.
     assert_true(json_is_false(record_get(root, "verdict.0.membership.measured")));
     assert_string_equal(text(root, "verdict.0.membership.refused"), "the first <b> layer");
     assert_string_equal(text(root, "verdict.1.membership.method"), "span");
-    assert_true(real(root, "verdict.1.membership.auc_interval.0") == .29 && json_is_false(record_get(root, "verdict.1.membership.differs_from_chance")));
+    assert_true(real(root, "verdict.1.membership.auc_interval.0") == .29 &&
+                json_is_false(record_get(root, "verdict.1.membership.differs_from_chance")));
     struct figures f;
     figures_of(root, &f);
     const struct chart *c = &figure(&f, "mia_singular")->chart;
@@ -791,22 +802,26 @@ static void a_membership_test_is_shown(void **state)
     assert_string_equal(c->series[0].name, "told: rank 3, gap 2e+08");
     assert_true(c->series[1].style == CHART_RULE && c->series[1].point[0].x > 3 && c->series[1].point[0].x < 4);
     c = &figure(&f, "mia_roc_span")->chart;
-    assert_true(c->series[0].count == 2 && c->series[0].point[0].x == .2 && c->series[0].point[0].y == 1);  // without an other is at one of five
+    assert_true(c->series[0].count == 2 && c->series[0].point[0].x == .2 &&
+                c->series[0].point[0].y == 1);  // without an other is at one of five
     c = &figure(&f, "mia_scores_told")->chart;
-    assert_true(!strcmp(c->series[1].name, "members") && c->series[1].style == CHART_STEPS && fabs(c->series[1].point[26].y - 100. / 3) < 1e-9);
+    assert_true(!strcmp(c->series[1].name, "members") && c->series[1].style == CHART_STEPS &&
+                fabs(c->series[1].point[26].y - 100. / 3) < 1e-9);
     char *script = chart_script(c, true);
     assert_non_null(strstr(script, "fillsteps"));
     free(script);
     struct error e = {0};
     if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
     char *page = page_html(root, &f, NULL, 0), *csv = rows_csv(root), *table = rows_table(root);
-    static const char *const there[] = {"id=\"membership\"", "refused: the first &lt;b&gt; layer", "aria-label=\"ROC curves", "AUC by distance from the span",
-                                        "bounds from below", "href=\"#membership\""};
+    static const char *const there[] = {"id=\"membership\"",       "refused: the first &lt;b&gt; layer",
+                                        "aria-label=\"ROC curves", "AUC by distance from the span",
+                                        "bounds from below",       "href=\"#membership\""};
     for (size_t i = 0; i < sizeof there / sizeof *there; i++)
         if (!strstr(page, there[i])) fail_msg("%s is not on the page", there[i]);
     assert_null(strstr(page, "<b>"));
     assert_null(strstr(page, "Membership inference was not measured"));
-    static const char *const lines[] = {"told,membership,span,,,,auc,1,0.29,1\n", "told,membership,,,,4,singular,1e-8,,\n", "told,membership,span,,,3,roc_fpr,1,,\n"};
+    static const char *const lines[] = {"told,membership,span,,,,auc,1,0.29,1\n", "told,membership,,,,4,singular,1e-8,,\n",
+                                        "told,membership,span,,,3,roc_fpr,1,,\n"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
         if (!strstr(csv, lines[i])) fail_msg("no line %s in %s", lines[i], csv);
     assert_non_null(strstr(table, "told        span      1.000 (0.290 to 1.000)"));
@@ -820,13 +835,15 @@ static void a_membership_test_is_shown(void **state)
     for (int i = 0; i < 4; i++) blob_free(all[i]);
 }
 
-static void membership_tests_that_do_not_fit_do_no_harm(void **state)
-{
+static void membership_tests_that_do_not_fit_do_no_harm(void **state) {
     (void)state;
     static const char *const records[] = {
-        "{\"metrics\":{\"span\":" TOLD "}}", "{\"metrics\":{\"span\":{},\"leverage\":{\"auc\":1e308,\"members\":-1,\"others\":0}}}",
-        "{\"config\":[],\"metrics\":{\"span\":{\"auc\":0.5,\"rank\":1e300,\"gap\":\"x\",\"members\":2,\"others\":2},\"leverage\":7}}",
-        "{\"config\":{\"model\":{},\"rank\":[]},\"metrics\":{\"span\":{\"refused\":[]},\"leverage\":{\"auc\":0.5,\"members\":3,\"others\":5,\"rank\":-2}}}",
+        "{\"metrics\":{\"span\":" TOLD "}}",
+        "{\"metrics\":{\"span\":{},\"leverage\":{\"auc\":1e308,\"members\":-1,\"others\":0}}}",
+        "{\"config\":[],\"metrics\":{\"span\":{\"auc\":0.5,\"rank\":1e300,\"gap\":\"x\",\"members\":2,\"others\":2},\"leverage\":"
+        "7}}",
+        "{\"config\":{\"model\":{},\"rank\":[]},\"metrics\":{\"span\":{\"refused\":[]},\"leverage\":{\"auc\":0.5,\"members\":3,"
+        "\"others\":5,\"rank\":-2}}}",
         "{\"metrics\":{\"lira\":{\"auc\":1}}}",
     };
     for (int broken = 0; broken < 2; broken++) {
@@ -842,7 +859,8 @@ static void membership_tests_that_do_not_fit_do_no_harm(void **state)
         struct error e = {0};
         figures_of(root, &f);
         for (int i = 0; i < f.count; i++)
-            assert_int_equal(strspn(f.figure[i].chart.stem, "abcdefghijklmnopqrstuvwxyz_0123456789"), strlen(f.figure[i].chart.stem));
+            assert_int_equal(strspn(f.figure[i].chart.stem, "abcdefghijklmnopqrstuvwxyz_0123456789"),
+                             strlen(f.figure[i].chart.stem));
         if (!figures_draw(&f, folder, &e)) fail_msg("%s", e.text);
         char *page = page_html(root, &f, NULL, 0), *csv = rows_csv(root), *table = rows_table(root);
         assert_null(strstr(csv, "`"));
@@ -928,8 +946,7 @@ static void a_page_needs_nothing_outside(void **state)
     summary_free(s);
 }
 
-int main(void)
-{
+int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_and_intervals_are_carried),
         cmocka_unit_test(verdict_tells_what_intervals_tell),

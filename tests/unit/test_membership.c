@@ -294,9 +294,10 @@ static void test_truth(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_definition), cmocka_unit_test(test_coverage), cmocka_unit_test(test_rates),
-        cmocka_unit_test(test_roc), cmocka_unit_test(test_perfect), cmocka_unit_test(test_sure), cmocka_unit_test(test_rate_intervals),
-        cmocka_unit_test(test_truth),
+        cmocka_unit_test(test_definition),     cmocka_unit_test(test_coverage),
+        cmocka_unit_test(test_rates),          cmocka_unit_test(test_roc),
+        cmocka_unit_test(test_perfect),        cmocka_unit_test(test_sure),
+        cmocka_unit_test(test_rate_intervals), cmocka_unit_test(test_truth),
     };
     msg_verbosity(-1);
     return cmocka_run_group_tests(tests, NULL, NULL);

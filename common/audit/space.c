@@ -117,7 +117,7 @@ static double edge(const struct space_axis *a, double end) {
 }
 
 static double rounded(const struct space_axis *a, double x) {
-    char text[48];  // all digits of SPACE_MOST, or all those behind the point of a width of 1 / SPACE_MOST
+    char text[48];  // room for all those behind the point of a width of 1 / SPACE_MOST
     if (a->kind != SPACE_REAL)
         x = rint(x);
     else if (a->log) {
@@ -125,7 +125,8 @@ static double rounded(const struct space_axis *a, double x) {
         parse_real(text, &x);
     } else {
         int digits = 5 - (int)floor(log10(a->high - a->low));
-        snprintf(text, sizeof text, "%.*f", digits > 0 ? digits : 0, x);
+        if (digits >= 0) snprintf(text, sizeof text, "%.*f", digits, x);
+        else snprintf(text, sizeof text, "%.0fe%d", x / pow(10, -digits), -digits);
         parse_real(text, &x);
     }
     return fmin(fmax(x, a->low), a->high);

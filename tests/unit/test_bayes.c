@@ -109,9 +109,21 @@ static void ranges_scale_there_and_back(void **state) {
             before = v;
         }
     }
+    // Where a grid is coarser than whole numbers, too.
+    space_free(&s);
+    ranges(&s, (const char *const[]){"x=-1e7..2e7", "y=8.298267264989335e22..2.93876e24", "z=4.67318786758612e+17..2.414853e+19",
+                                     NULL});
+    assert_true(space_value(&s.axis[0], .123456) == -6296300);
+    for (int j = 0; j < s.count; j++)
+        for (int i = 0; i <= 3000; i++) {
+            double v = space_value(&s.axis[j], i / 3000.);
+            assert_true(space_value(&s.axis[j], space_unit(&s.axis[j], v)) == v);
+        }
+    space_free(&s);
+    ranges(&s, (const char *const[]){"n=3..12:int", NULL});
     // Whole numbers and words share the way evenly.
     int count[13] = {0};
-    for (int i = 0; i < 10000; i++) count[(int)space_value(&s.axis[2], (i + .5) / 10000)]++;
+    for (int i = 0; i < 10000; i++) count[(int)space_value(&s.axis[0], (i + .5) / 10000)]++;
     for (int k = 3; k <= 12; k++) assert_int_equal(count[k], 1000);
     space_free(&s);
     ranges(&s, (const char *const[]){"a=0..2:int", "b=x,y", NULL});

@@ -413,7 +413,7 @@ static bool open_card(struct card *c, const char *path, struct error *e) {
         !(c->control = images_open(o.control, e)))
         return false;
     if ((o.among && !(c->among = images_open(o.among, e))) || !open_beside(&c->beside, e)) return false;
-    if (o.model && !(c->model = model_open(o.model, e))) return false;
+    if (o.model && (!(c->model = model_open(o.model, e)) || !kkt_gate_fits(c->model, c->truth, e))) return false;
     c->s = control_open(c->truth, c->control, &options, c->pool, e);
     return c->s;
 }

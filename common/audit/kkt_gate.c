@@ -318,30 +318,31 @@ static bool measure_free(struct gate *t, const double *given, double *v, struct 
     return fine;
 }
 
-static bool fits(const struct model *m, const struct images *s, struct error *e) {
+bool kkt_gate_fits(const struct model *m, const struct images *s, struct error *e) {
     const int64_t *in = m->arch->input.dim;
+    double squares = model_trained_squares(m);
     if (s->channels != in[0] || s->height != in[1] || s->width != in[2])
-        return error_set(e, EXIT_INPUT, "%s: images of [%d, %d, %d], and the model takes [%lld, %lld, %lld]", s->name, s->channels,
-                         s->height, s->width, (long long)in[0], (long long)in[1], (long long)in[2]);
+        return error_set(e, EXIT_INPUT, "%s: images of [%d, %d, %d], and the model takes [%lld, %lld, %lld]", s->name,
+                         s->channels, s->height, s->width, (long long)in[0], (long long)in[1], (long long)in[2]);
     if (!s->y) return error_set(e, EXIT_INPUT, "%s: classes (tensor y) expected", s->name);
     for (int64_t i = 0; !m->binary && i < s->count; i++)
         if (s->y[i] >= m->classes)
-            return error_set(e, EXIT_INPUT, "%s: label %lld of image %lld, and the model has %d classes", s->name, (long long)s->y[i],
-                             (long long)i, m->classes);
-    if (s->count <= KKT_GATE_IMAGES) return true;
-    return error_set(e, EXIT_INPUT, "%s: %lld images, and the KKT residual is measured on up to %d", s->name, (long long)s->count,
-                     KKT_GATE_IMAGES);
+            return error_set(e, EXIT_INPUT, "%s: label %lld of image %lld, and the model has %d classes", s->name,
+                             (long long)s->y[i], (long long)i, m->classes);
+    if (s->count > KKT_GATE_IMAGES)
+        return error_set(e, EXIT_INPUT, "%s: %lld images, and the KKT residual is measured on up to %d", s->name,
+                         (long long)s->count, KKT_GATE_IMAGES);
+    return (squares > 0 && isfinite(squares)) ||
+           error_set(e, EXIT_INPUT, "the trained weights are %s", squares == 0 ? "all zero" : "not finite");
 }
 
 bool kkt_gate_measure(const struct model *m, const struct images *members, struct kkt_gate *out, struct pool *pool,
                       struct error *e) {
-    double squares = model_trained_squares(m), residual = NAN;
+    double residual = NAN;
     *out = (struct kkt_gate){.free_kinks = NAN};
-    if (!fits(m, members, e)) return false;
-    if (!(squares > 0 && isfinite(squares)))
-        return error_set(e, EXIT_INPUT, "the trained weights are %s", squares == 0 ? "all zero" : "not finite");
+    if (!kkt_gate_fits(m, members, e)) return false;
     struct gate t = {.m = m, .pool = pool, .n = members->count};
-    bool fine = gate_open(&t, members, squares, e);
+    bool fine = gate_open(&t, members, model_trained_squares(m), e);
     double *given = doubles(2 * t.count), *v = given + t.count;
     fine = fine && measure_given(&t, given, v, &residual, out, e) && improve(&t, v, &residual, &out->settled, e);
     out->best = fmin(sqrt(residual), out->given);  // but for rounding it is

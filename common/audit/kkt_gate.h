@@ -34,10 +34,13 @@ struct kkt_gate {
     bool settled;                    // best and free_kinks stopped falling; else they are upper bounds
 };
 
-// members: all images that m was trained on, with their classes. EXIT_INPUT where they do not fit the network, are more than
-// KKT_GATE_IMAGES, or a residual is no number.
+// members: all images that m was trained on, with their classes. EXIT_INPUT where kkt_gate_fits says so, or a residual is no
+// number.
 bool kkt_gate_measure(const struct model *m, const struct images *members, struct kkt_gate *out, struct pool *pool,
                       struct error *e);
+// Told beforehand, so that no other work is lost: EXIT_INPUT where the images have no classes, do not fit the network or are more
+// than KKT_GATE_IMAGES, or the trained weights are all zero or not finite.
+bool kkt_gate_fits(const struct model *m, const struct images *members, struct error *e);
 // metrics.kkt_gate.given, .best, .free_kinks or .free_kinks_refused, .scale, .scale_fitted, .kinks, .pairs, .settled.
 void kkt_gate_save(const struct kkt_gate *gate, json_t *record);
 

@@ -204,6 +204,12 @@ END_OF_PYTHON
     rm "$OUT"
     refuse 2 "--model is for --truth" "$DATA/members.st" "$DATA/members.st" --model "$BATS_TEST_TMPDIR/conv.st"
     refuse 3 "dataset" "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --model "$DATA/members.st"
+    # A model that does not fit is told before the work.
+    fetch -q synthetic --count 20 -o "$BATS_TEST_TMPDIR/images.st"
+    trainclf -q -i "$BATS_TEST_TMPDIR/images.st" --arch "homogeneous 4" --epochs 1 -o "$BATS_TEST_TMPDIR/larger.st"
+    refuse 3 "the model takes [1, 28, 28]" "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" \
+        --model "$BATS_TEST_TMPDIR/larger.st"
+    [[ "$output" != *"NCC AUC"* ]]
 }
 
 @test "runs are pooled, each compared with its own control" {

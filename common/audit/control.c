@@ -239,9 +239,10 @@ static void take_twins(struct control *s) {
     pool_run(s->pool, s->o.blocks, find_twins, &t);
     for (int b = 0; b < s->o.blocks; b++) count += t.of_block[b].count;
     s->twin = memory_take((size_t)(count + 1) * sizeof *s->twin);
-    for (int b = 0, at = 0; b < s->o.blocks; b++) {
+    int64_t at = 0;
+    for (int b = 0; b < s->o.blocks; b++) {
         if (t.of_block[b].count) memcpy(s->twin + at, t.of_block[b].twin, (size_t)t.of_block[b].count * sizeof *s->twin);
-        at += (int)t.of_block[b].count;
+        at += t.of_block[b].count;
         free(t.of_block[b].twin);
     }
     qsort(s->twin, (size_t)count, sizeof *s->twin, by_pair);

@@ -43,9 +43,17 @@ void knowledge_add(json_t *list, const char *word) {
     add_once(list, word);
 }
 
+// What comes out of a file must not speak to the terminal.
+static bool is_word(const char *text) {
+    size_t length = strlen(text);
+    return length && length <= 40 && strspn(text, "abcdefghijklmnopqrstuvwxyz-") == length;
+}
+
 void knowledge_join(json_t *list, const json_t *other) {
-    for (size_t i = 0; i < json_array_size(other); i++)
-        if (json_is_string(json_array_get(other, i))) add_once(list, json_string_value(json_array_get(other, i)));
+    for (size_t i = 0; i < json_array_size(other); i++) {
+        const char *word = json_string_value(json_array_get(other, i));
+        if (word && is_word(word)) add_once(list, word);
+    }
 }
 
 bool knowledge_print(const json_t *list, struct error *e) {

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "audit/generator.h"
+#include "audit/knowledge.h"
 #include "audit/miface.h"
 #include "audit/weight_rows.h"
 #include "base/out.h"
@@ -627,6 +628,17 @@ static void test_weight_rows(void **state) {
     pool_free(pool);
 }
 
+// Unknown words are kept, each once; what is no word is not printed on a terminal.
+static void test_knowledge_out_of_a_file(void **state) {
+    (void)state;
+    json_t *list = json_pack("[s, s]", "weights", "classes"), *want = json_pack("[s, s, s]", "weights", "classes", "some-labels");
+    json_t *other = json_pack("[s, s, s, s, s, i]", "weights", "some-labels", "some-labels", "\033[31m", "", 3);
+    knowledge_join(list, other);
+    knowledge_join(list, NULL);
+    assert_true(json_equal(list, want));
+    json_decref(list), json_decref(other), json_decref(want);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_presets),
@@ -642,6 +654,7 @@ int main(void) {
         cmocka_unit_test(test_late_signal_is_told),
         cmocka_unit_test(test_loss_that_is_no_number_stops),
         cmocka_unit_test(test_miface),
+        cmocka_unit_test(test_knowledge_out_of_a_file),
         cmocka_unit_test(test_weight_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

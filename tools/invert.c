@@ -377,6 +377,8 @@ static const struct method *method(void) {
 
 // ---- from the command line to the file
 
+static bool is_stdin(const char *path) { return path && !strcmp(path, "-"); }
+
 static void check(const char *model) {
     struct error e = {0};
     for (int k = 0; k < program.count; k++) {
@@ -389,11 +391,12 @@ static void check(const char *model) {
         if (*takers) msg_usage("--%s is for --method %s", opts[k].name, takers);
     }
     if (o.every && !o.checkpoint) msg_usage("--every needs --checkpoint");
-    if (o.also && !strcmp(o.also, "-") && !strcmp(model, "-"))
-        msg_usage("standard input can give one of the model and the images of --also");
+    if (is_stdin(model) + is_stdin(o.also) + is_stdin(o.resume) > 1)
+        msg_usage("standard input can give one of the model, the images of --also and the checkpoint");
     if (method()->check) method()->check();
     if (o.explain || o.know) return;
     bool blob = o.output || !o.json;
+    if (out_same_file(o.output, o.checkpoint)) msg_usage("-o and --checkpoint need files of their own");
     if (o.json && o.output && !strcmp(o.output, "-")) msg_usage("standard output can take one of the images and --json");
     if ((blob && !out_check(o.output, true, &e)) || (o.checkpoint && !out_check(o.checkpoint, true, &e))) msg_fail(&e);
 }

@@ -228,7 +228,8 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     cmp "$OUT.1" "$OUT.2"
     refuse 3 "checkpoint of another run: also is" "$MODEL" "${run[@]:2}" --resume "$OUT.cp"
     refuse 2 "--also is for --method kkt" "$MODEL" -m rows --also "$OUT.made"
-    refuse 2 "one of the model and the images" - --also -
+    refuse 2 "one of the model, the images of --also and the checkpoint" - --also -
+    refuse 2 "one of the model, the images of --also and the checkpoint" "$MODEL" --also - --resume -
     refuse 3 "made of another model" "$DATA/colour-model.st" --images 6 --also "$OUT.made"
     refuse 3 "reconstruction" "$MODEL" --images 6 --also "$DATA/train.st"
     # What another attack was told counts as known.
@@ -277,6 +278,7 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     refuse 2 "every weight is zero" "$MODEL" -m generator --preset stationary-only --eta4 0
     refuse 2 "12 x 12" "$DATA/small-model.st" -m generator
     refuse 2 "--every needs --checkpoint" "$MODEL" -m generator --every 3
+    refuse 2 "files of their own" "$MODEL" --images 6 --checkpoint "$OUT"
     refuse 3 "dataset" "$DATA/train.st"
     refuse 2 "no-such-device" "$MODEL" --device no-such-device "${QUICK[@]}"
 }

@@ -154,6 +154,7 @@ refuse() {  # STATUS WORD ARGUMENTS...
     refuse 2 "normalisation" -i "$DATA/train.st" --arch "$SMALL" --normalise max
     refuse 2 "--keep-best needs --validation" -i "$DATA/train.st" --keep-best
     refuse 2 "--positive" -i "$DATA/train.st" --positive 1,x
+    refuse 2 "files of their own" -i "$DATA/train.st" --checkpoint "$OUT"
     refuse 2 "class weights" -i "$DATA/train.st" --arch "$SMALL" --class-weights 1,2
     refuse 2 "no device" -i "$DATA/train.st" --arch "$SMALL" --device tpu
     refuse 3 "images of [3, 12, 12], and the model takes [1, 12, 12]" -i "$DATA/train.st" --arch "$SMALL" --test "$DATA/colour.st"

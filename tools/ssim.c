@@ -139,11 +139,11 @@ static void parse_beside(struct beside *b, char *path[BESIDE_MAX]) {
     }
 }
 
-static bool open_beside(struct beside *b, struct error *e) {
+static bool open_beside(struct beside *b, const struct images *truth, struct error *e) {
     char *path[BESIDE_MAX];
     parse_beside(b, path);
     for (int i = 0; i < b->count; i++)
-        if (!(b->at[i].images = images_open(path[i], e))) return false;
+        if (!(b->at[i].images = images_open(path[i], e)) || !images_agree(truth, b->at[i].images, e)) return false;
     return true;
 }
 
@@ -412,7 +412,8 @@ static bool open_card(struct card *c, const char *path, struct error *e) {
     if (!(c->candidates = images_open(path, e)) || !(c->truth = images_open(o.truth, e)) ||
         !(c->control = images_open(o.control, e)))
         return false;
-    if ((o.among && !(c->among = images_open(o.among, e))) || !open_beside(&c->beside, e)) return false;
+    if (o.among && (!(c->among = images_open(o.among, e)) || !images_agree(c->truth, c->among, e))) return false;
+    if (!open_beside(&c->beside, c->truth, e)) return false;
     if (o.model && (!(c->model = model_open(o.model, e)) || !kkt_gate_fits(c->model, c->truth, e))) return false;
     c->s = control_open(c->truth, c->control, &options, c->pool, e);
     return c->s;

@@ -204,12 +204,17 @@ END_OF_PYTHON
     rm "$OUT"
     refuse 2 "--model is for --truth" "$DATA/members.st" "$DATA/members.st" --model "$BATS_TEST_TMPDIR/conv.st"
     refuse 3 "dataset" "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --model "$DATA/members.st"
-    # A model that does not fit is told before the work.
+    # A model that does not fit is told before the work, and so are other images.
     fetch -q synthetic --count 20 -o "$BATS_TEST_TMPDIR/images.st"
     trainclf -q -i "$BATS_TEST_TMPDIR/images.st" --arch "homogeneous 4" --epochs 1 -o "$BATS_TEST_TMPDIR/larger.st"
     refuse 3 "the model takes [1, 28, 28]" "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" \
         --model "$BATS_TEST_TMPDIR/larger.st"
     [[ "$output" != *"NCC AUC"* ]]
+    for more in --among "--beside=larger"; do
+        refuse 3 "[1, 28, 28] found" "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" \
+            $more="$BATS_TEST_TMPDIR/images.st"
+        [[ "$output" != *"NCC AUC"* ]]
+    done
 }
 
 @test "runs are pooled, each compared with its own control" {

@@ -39,8 +39,7 @@ static atomic_int stop_signal;
 
 // --- ends ---
 
-void out_remove_unfinished(void)
-{
+void out_remove_unfinished(void) {
     if (owner != getpid())
         return;
     for (int i = 0; i < UNFINISHED_MAX; i++) {
@@ -50,13 +49,11 @@ void out_remove_unfinished(void)
     }
 }
 
-static void at_exit(void)
-{
+static void at_exit(void) {
     out_remove_unfinished();
 }
 
-static void on_stop(int number)
-{
+static void on_stop(int number) {
     int none = 0;
     if (atomic_load(&graceful) && atomic_compare_exchange_strong(&stop_signal, &none, number))
         return;
@@ -66,8 +63,7 @@ static void on_stop(int number)
 
 // Only a reader of standard output that has gone away ends the program; a socket or a child's pipe that breaks is
 // an error where it was written.
-static void on_pipe(int number)
-{
+static void on_pipe(int number) {
     (void)number;
     int saved = errno;
     struct pollfd out = {.fd = STDOUT_FILENO};
@@ -76,14 +72,12 @@ static void on_pipe(int number)
     errno = saved;
 }
 
-void out_pipe_closed(void)
-{
+void out_pipe_closed(void) {
     out_remove_unfinished();
     _exit(EXIT_DONE);
 }
 
-void out_handle_signals(void)
-{
+void out_handle_signals(void) {
     struct sigaction a = {.sa_handler = on_stop, .sa_flags = SA_RESTART};
     sigemptyset(&a.sa_mask);
     sigaction(SIGINT, &a, NULL);
@@ -104,18 +98,15 @@ void out_handle_signals(void)
             _exit(EXIT_SYSTEM);
 }
 
-void out_graceful(void)
-{
+void out_graceful(void) {
     atomic_store(&graceful, true);
 }
 
-bool out_stopping(void)
-{
+bool out_stopping(void) {
     return atomic_load_explicit(&stop_signal, memory_order_relaxed) != 0;
 }
 
-void out_interrupted(void)
-{
+void out_interrupted(void) {
     int number = atomic_load(&stop_signal);
     BUG_IF(number == 0, "no signal came");
     fflush(stderr);
@@ -125,20 +116,17 @@ void out_interrupted(void)
 
 // --- opening ---
 
-static bool is_standard(const char *path)
-{
+static bool is_standard(const char *path) {
     return path == NULL || out_is_stdout(path);
 }
 
-static bool system_error(struct error *e, const struct out *o, const char *what, int number)
-{
+static bool system_error(struct error *e, const struct out *o, const char *what, int number) {
     return error_set(e, EXIT_SYSTEM, "%s: %s%s", o->name, what, strerror(number));
 }
 
 // The file that `path` means: links are followed even where the last one points to nothing yet. A link into
 // /proc stands for an open file, not for a name: NULL. Also NULL, with errno, when it cannot be told.
-static char *follow(const char *path)
-{
+static char *follow(const char *path) {
     char *at = strdup(path), target[PATH_MAX];
     for (int links = 0; at && links <= LINKS_MAX; links++) {
         ssize_t length = readlink(at, target, sizeof target - 1);
@@ -164,20 +152,17 @@ static char *follow(const char *path)
 }
 
 // With its last slash; 0 when the path is a bare name.
-static int directory_length(const char *path)
-{
+static int directory_length(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? (int)(slash - path + 1) : 0;
 }
 
-static bool open_straight(struct out *o, const char *path, struct error *e)
-{
+static bool open_straight(struct out *o, const char *path, struct error *e) {
     o->file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
     return o->file >= 0 || system_error(e, o, "cannot open: ", errno);
 }
 
-static bool open_part(struct out *o, const struct stat *old, struct error *e)
-{
+static bool open_part(struct out *o, const struct stat *old, struct error *e) {
     static atomic_int number;
     int directory = directory_length(o->path);
     do {
@@ -214,8 +199,7 @@ static bool open_part(struct out *o, const struct stat *old, struct error *e)
 
 // What is at `path` now. Where the output would take a name of its own o->path is that name; it stays NULL for what is
 // written straight through.
-static bool destination(struct out *o, const char *path, struct stat *old, bool *exists, struct error *e)
-{
+static bool destination(struct out *o, const char *path, struct stat *old, bool *exists, struct error *e) {
     *exists = stat(path, old) == 0;
     if (!*exists && errno != ENOENT)
         return system_error(e, o, "cannot open: ", errno);
@@ -235,8 +219,7 @@ static bool destination(struct out *o, const char *path, struct stat *old, bool 
     return true;
 }
 
-static bool open_file(struct out *o, const char *path, struct error *e)
-{
+static bool open_file(struct out *o, const char *path, struct error *e) {
     struct stat old;
     bool exists;
     if (!destination(o, path, &old, &exists, e))
@@ -245,14 +228,12 @@ static bool open_file(struct out *o, const char *path, struct error *e)
 }
 
 // Takes the temporary name out of the table; false when a signal handler was faster.
-static bool claim(struct out *o)
-{
+static bool claim(struct out *o) {
     char *mine = o->part;
     return o->slot >= 0 && atomic_compare_exchange_strong(&unfinished[o->slot], &mine, NULL);
 }
 
-static void out_free(struct out *o)
-{
+static void out_free(struct out *o) {
     if (o->file >= 0 && o->file != STDOUT_FILENO)
         close(o->file);
     free(o->name);
@@ -261,8 +242,7 @@ static void out_free(struct out *o)
     free(o);
 }
 
-static struct out *out_new(const char *path, struct error *e)
-{
+static struct out *out_new(const char *path, struct error *e) {
     struct out *o = memory_take(sizeof *o);
     *o = (struct out){.file = -1, .slot = -1};
     o->name = strdup(is_standard(path) ? "standard output" : path);
@@ -273,14 +253,12 @@ static struct out *out_new(const char *path, struct error *e)
     return NULL;
 }
 
-static bool no_terminal(const struct out *o, int file, struct error *e)
-{
+static bool no_terminal(const struct out *o, int file, struct error *e) {
     return !isatty(file) ||
            error_set(e, EXIT_USAGE, "%s: not writing binary data to a terminal; give a file or a pipe", o->name);
 }
 
-struct out *out_open(const char *path, bool binary, struct error *e)
-{
+struct out *out_open(const char *path, bool binary, struct error *e) {
     struct out *o = out_new(path, e);
     if (o == NULL)
         return NULL;
@@ -298,8 +276,7 @@ struct out *out_open(const char *path, bool binary, struct error *e)
 }
 
 // Only a character device is opened to look at it: opening a FIFO would wait for its reader.
-static bool check_file(struct out *o, const char *path, bool binary, struct error *e)
-{
+static bool check_file(struct out *o, const char *path, bool binary, struct error *e) {
     struct stat old;
     bool exists;
     if (!destination(o, path, &old, &exists, e))
@@ -321,8 +298,7 @@ static bool check_file(struct out *o, const char *path, bool binary, struct erro
     return o->file < 0 || no_terminal(o, o->file, e);
 }
 
-bool out_check(const char *path, bool binary, struct error *e)
-{
+bool out_check(const char *path, bool binary, struct error *e) {
     struct out *o = out_new(path, e);
     if (o == NULL)
         return false;
@@ -346,8 +322,7 @@ bool out_same_file(const char *a, const char *b) {
 
 // --- writing ---
 
-static bool write_all(struct out *o, const char *bytes, size_t count, struct error *e)
-{
+static bool write_all(struct out *o, const char *bytes, size_t count, struct error *e) {
     while (count > 0 && !o->failure) {
         ssize_t written = write(o->file, bytes, count < 1u << 30 ? count : 1u << 30);
         if (written > 0) {
@@ -364,15 +339,13 @@ static bool write_all(struct out *o, const char *bytes, size_t count, struct err
     return !o->failure || system_error(e, o, "cannot write: ", o->failure);
 }
 
-static bool flush(struct out *o, struct error *e)
-{
+static bool flush(struct out *o, struct error *e) {
     size_t used = o->used;
     o->used = 0;
     return write_all(o, o->buffer, used, e);
 }
 
-bool out_write(struct out *o, const void *bytes, size_t count, struct error *e)
-{
+bool out_write(struct out *o, const void *bytes, size_t count, struct error *e) {
     if (count > sizeof o->buffer - o->used && !flush(o, e))
         return false;
     if (count >= sizeof o->buffer)
@@ -383,8 +356,7 @@ bool out_write(struct out *o, const void *bytes, size_t count, struct error *e)
     return !o->failure || system_error(e, o, "cannot write: ", o->failure);
 }
 
-bool out_print(struct out *o, struct error *e, const char *format, ...)
-{
+bool out_print(struct out *o, struct error *e, const char *format, ...) {
     char *text = NULL;
     va_list args;
     va_start(args, format);
@@ -397,8 +369,7 @@ bool out_print(struct out *o, struct error *e, const char *format, ...)
     return ok;
 }
 
-bool out_close(struct out *o, struct error *e)
-{
+bool out_close(struct out *o, struct error *e) {
     bool ok = flush(o, e);
     // Some file systems report a full disk only here. Standard output stays open: its copy is closed.
     if (ok && o->slot >= 0 && fsync(o->file) != 0 && errno != EINVAL && errno != ENOSYS)
@@ -416,8 +387,7 @@ bool out_close(struct out *o, struct error *e)
     return ok;
 }
 
-void out_drop(struct out *o)
-{
+void out_drop(struct out *o) {
     if (o == NULL)
         return;
     if (claim(o))

@@ -12,13 +12,11 @@
 #include "../base/opt.h"
 #include "../base/out.h"
 
-json_t *record_new(void)
-{
+json_t *record_new(void) {
     return json_pack("{s:{}, s:{}, s:[]}", "config", "metrics", "notes");
 }
 
-void record_set(json_t *record, const char *path, json_t *value)
-{
+void record_set(json_t *record, const char *path, json_t *value) {
     BUG_IF(strncmp(path, "config.", 7) != 0 && strncmp(path, "metrics.", 8) != 0,
            "record path %s: config.* or metrics.* expected", path);
     json_t *at = record;
@@ -36,18 +34,15 @@ void record_set(json_t *record, const char *path, json_t *value)
     BUG_IF(json_object_set_new(at, path, value) != 0, "record value for %s", path);
 }
 
-void record_real(json_t *record, const char *path, double value)
-{
+void record_real(json_t *record, const char *path, double value) {
     record_set(record, path, isfinite(value) ? json_real(value) : json_null());
 }
 
-void record_int(json_t *record, const char *path, int64_t value)
-{
+void record_int(json_t *record, const char *path, int64_t value) {
     record_set(record, path, json_integer(value));
 }
 
-void record_text(json_t *record, const char *path, const char *value)
-{
+void record_text(json_t *record, const char *path, const char *value) {
     record_set(record, path, json_string(value));
 }
 
@@ -58,18 +53,15 @@ void record_estimate(json_t *record, const char *path, double value, struct inte
     record_set(record, sibling, isfinite(i.low) && isfinite(i.high) ? json_pack("[f, f]", i.low, i.high) : json_null());
 }
 
-void record_rate(json_t *record, const char *path, long k, long n)
-{
+void record_rate(json_t *record, const char *path, long k, long n) {
     record_estimate(record, path, n > 0 ? (double)k / (double)n : NAN, stats_clopper_pearson(k, n, 0.95));
 }
 
-json_t *record_seed(uint64_t seed)
-{
+json_t *record_seed(uint64_t seed) {
     return seed <= INT64_MAX ? json_integer((json_int_t)seed) : json_sprintf("%llu", (unsigned long long)seed);
 }
 
-void record_note(json_t *record, const char *format, ...)
-{
+void record_note(json_t *record, const char *format, ...) {
     char *text;
     va_list list;
     va_start(list, format);
@@ -82,8 +74,7 @@ void record_note(json_t *record, const char *format, ...)
     free(text);
 }
 
-json_t *record_get(const json_t *record, const char *path)
-{
+json_t *record_get(const json_t *record, const char *path) {
     const json_t *at = record;
     while (at) {
         size_t length = strcspn(path, ".");
@@ -102,8 +93,7 @@ json_t *record_get(const json_t *record, const char *path)
     return (json_t *)at;
 }
 
-bool record_get_real(const json_t *record, const char *path, double *value)
-{
+bool record_get_real(const json_t *record, const char *path, double *value) {
     const json_t *found = record_get(record, path);
     if (!json_is_number(found)) return false;
     *value = json_number_value(found);
@@ -126,8 +116,7 @@ bool record_continues(const json_t *record, const json_t *identity, const char *
     return true;
 }
 
-char *record_eps_key(double eps, char out[32])
-{
+char *record_eps_key(double eps, char out[32]) {
     char text[32];
     snprintf(text, sizeof text, "%.6g", eps);
     parse_real(text, &eps);
@@ -139,13 +128,11 @@ char *record_eps_key(double eps, char out[32])
     return out;
 }
 
-static int by_text(const void *a, const void *b)
-{
+static int by_text(const void *a, const void *b) {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-const char **record_keys(const json_t *object, size_t *count)
-{
+const char **record_keys(const json_t *object, size_t *count) {
     const char **keys = memory_take((json_object_size(object) + 1) * sizeof *keys);
     const char *key;
     json_t *value;
@@ -155,16 +142,14 @@ const char **record_keys(const json_t *object, size_t *count)
     return keys;
 }
 
-static void write_text(FILE *f, const json_t *text)
-{
+static void write_text(FILE *f, const json_t *text) {
     char *quoted = json_dumps(text, JSON_ENCODE_ANY);
     BUG_IF(!quoted, "JSON string");
     fputs(quoted, f);
     free(quoted);
 }
 
-static void write_value(FILE *f, const json_t *v)
-{
+static void write_value(FILE *f, const json_t *v) {
     switch (json_typeof(v)) {
     case JSON_OBJECT: {
         size_t count;
@@ -205,8 +190,7 @@ static void write_value(FILE *f, const json_t *v)
     }
 }
 
-char *record_dump(const json_t *value)
-{
+char *record_dump(const json_t *value) {
     char *text = NULL;
     size_t size;
     FILE *f = open_memstream(&text, &size);
@@ -216,8 +200,7 @@ char *record_dump(const json_t *value)
     return text;
 }
 
-bool record_print(const json_t *value, struct error *e)
-{
+bool record_print(const json_t *value, struct error *e) {
     char *text = record_dump(value);
     struct out *out = out_open(NULL, false, e);
     bool fine = out && out_print(out, e, "%s\n", text);
@@ -229,8 +212,7 @@ bool record_print(const json_t *value, struct error *e)
     return fine;
 }
 
-json_t *record_parse(const char *text, size_t length, const char *where, struct error *e)
-{
+json_t *record_parse(const char *text, size_t length, const char *where, struct error *e) {
     json_error_t why;
     json_t *value = json_loadb(text, length, JSON_REJECT_DUPLICATES, &why);
     if (value) return value;

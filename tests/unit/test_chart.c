@@ -23,15 +23,13 @@
 
 static char folder[64];
 
-static int make_folder(void **state)
-{
+static int make_folder(void **state) {
     (void)state;
     strcpy(folder, "/tmp/test_chart.XXXXXX");
     return mkdtemp(folder) == NULL;
 }
 
-static int drop_folder(void **state)
-{
+static int drop_folder(void **state) {
     (void)state;
     char command[128];
     snprintf(command, sizeof command, "rm -r %s", folder);
@@ -40,8 +38,7 @@ static int drop_folder(void **state)
 
 // ---- records
 
-static json_t *json_of(const char *text)
-{
+static json_t *json_of(const char *text) {
     struct error e = {0};
     json_t *value = record_parse(text, strlen(text), "test", &e);
     if (!value) fail_msg("%s", e.text);
@@ -49,8 +46,7 @@ static json_t *json_of(const char *text)
 }
 
 // A blob as a program would find it in FOLDER/NAME. `x` makes contents, and so digests, differ.
-static struct blob *blob_of(const char *name, const char *kind, const char *record, float x)
-{
+static struct blob *blob_of(const char *name, const char *kind, const char *record, float x) {
     struct error e = {0};
     char path[128];
     snprintf(path, sizeof path, "%s/%s", folder, name);
@@ -80,30 +76,26 @@ static const char attack_of_model[] =
     "\"fgsm\":{\"eps_0p1\":{\"accuracy\":0.3,\"accuracy_interval\":[0.21,0.4]},\"eps_0p05\":{\"accuracy\":0.6,\"accuracy_interval\":[0.5,0.7]}},"
     "\"pgd\":{\"eps_0p1\":{\"accuracy\":0.1,\"accuracy_interval\":[0.05,0.18]}}}},\"notes\":[\"pgd: too few steps\"]}";
 
-static struct blob *attack_blob(const char *name, const struct blob *model, const char *data, float x)
-{
+static struct blob *attack_blob(const char *name, const struct blob *model, const char *data, float x) {
     char record[4096];
     snprintf(record, sizeof record, attack_of_model, model ? model->digest : "feed", data);
     return blob_of(name, "attack", record, x);
 }
 
-static double real(const json_t *at, const char *path)
-{
+static double real(const json_t *at, const char *path) {
     double value;
     if (!record_get_real(at, path, &value)) fail_msg("no number at %s", path);
     return value;
 }
 
-static const char *text(const json_t *at, const char *path)
-{
+static const char *text(const json_t *at, const char *path) {
     const char *value = json_string_value(record_get(at, path));
     if (!value) fail_msg("no text at %s", path);
     return value;
 }
 
 // The usual summary: a model and its attack, in this order or the other.
-static struct summary *usual(bool model_first, const json_t **root)
-{
+static struct summary *usual(bool model_first, const json_t **root) {
     struct summary *s = summary_new("A title");
     struct blob *m = blob_of("mlp.st", "model", MODEL, 1), *a = attack_blob("mlp.attack.st", m, "d1", 2);
     summary_add(s, model_first ? m : a);
@@ -118,8 +110,7 @@ static struct summary *usual(bool model_first, const json_t **root)
 
 // ---- summary
 
-static void numbers_and_intervals_are_carried(void **state)
-{
+static void numbers_and_intervals_are_carried(void **state) {
     (void)state;
     const json_t *root;
     struct summary *s = usual(true, &root);
@@ -137,8 +128,7 @@ static void numbers_and_intervals_are_carried(void **state)
     summary_free(s);
 }
 
-static void verdict_tells_what_intervals_tell(void **state)
-{
+static void verdict_tells_what_intervals_tell(void **state) {
     (void)state;
     const json_t *root;
     struct summary *s = usual(true, &root);
@@ -160,8 +150,7 @@ static void verdict_tells_what_intervals_tell(void **state)
     summary_free(s);
 }
 
-static void order_of_inputs_does_not_matter_to_numbers(void **state)
-{
+static void order_of_inputs_does_not_matter_to_numbers(void **state) {
     (void)state;
     const json_t *one, *other;
     struct summary *s = usual(true, &one), *t = usual(false, &other);
@@ -171,8 +160,7 @@ static void order_of_inputs_does_not_matter_to_numbers(void **state)
     summary_free(t);
 }
 
-static void models_alone_attacks_alone_and_neither(void **state)
-{
+static void models_alone_attacks_alone_and_neither(void **state) {
     (void)state;
     struct blob *m = blob_of("a.b.st", "model", MODEL, 1), *a = attack_blob("x.st", NULL, "d1", 2);
     struct blob *other = blob_of("odd.st", "signals", "{}", 3);
@@ -205,8 +193,7 @@ static void models_alone_attacks_alone_and_neither(void **state)
     blob_free(other);
 }
 
-static void results_are_merged_or_kept_apart(void **state)
-{
+static void results_are_merged_or_kept_apart(void **state) {
     (void)state;
     struct blob *m = blob_of("m.st", "model", MODEL, 1), *a = attack_blob("a.st", m, "d1", 2), *b = attack_blob("b.st", m, "d2", 3);
     char record[600];
@@ -234,8 +221,7 @@ static void results_are_merged_or_kept_apart(void **state)
     for (int i = 0; i < 4; i++) blob_free(all[i]);
 }
 
-static void lineage_leads_from_data_to_report(void **state)
-{
+static void lineage_leads_from_data_to_report(void **state) {
     (void)state;
     struct error e = {0};
     char path[128];
@@ -275,8 +261,7 @@ static void lineage_leads_from_data_to_report(void **state)
     json_decref(none);
 }
 
-static void hostile_records_do_no_harm(void **state)
-{
+static void hostile_records_do_no_harm(void **state) {
     (void)state;
     static const char *const records[] = {
         "{}", "{\"config\":7,\"metrics\":[1,2],\"notes\":\"x\"}",
@@ -319,8 +304,7 @@ static void hostile_records_do_no_harm(void **state)
     }
 }
 
-static void a_dump_reads_back(void **state)
-{
+static void a_dump_reads_back(void **state) {
     (void)state;
     const json_t *root;
     struct summary *s = usual(true, &root);
@@ -333,8 +317,7 @@ static void a_dump_reads_back(void **state)
     summary_free(s);
 }
 
-static void epsilons_are_read_from_keys(void **state)
-{
+static void epsilons_are_read_from_keys(void **state) {
     (void)state;
     assert_true(summary_eps("eps_0p1") == .1);
     assert_true(summary_eps("eps_0p0313725") == .0313725);
@@ -354,8 +337,7 @@ static void epsilons_are_read_from_keys(void **state)
 
 // ---- rows
 
-static void rows_hold_every_number(void **state)
-{
+static void rows_hold_every_number(void **state) {
     (void)state;
     const json_t *root;
     struct summary *s = usual(true, &root);
@@ -382,8 +364,7 @@ static void rows_hold_every_number(void **state)
 }
 
 // An epsilon that only others were attacked with is a dash, and no line ends in a blank.
-static void a_table_has_a_dash_where_nothing_was_measured(void **state)
-{
+static void a_table_has_a_dash_where_nothing_was_measured(void **state) {
     (void)state;
     struct blob *m = blob_of("m.st", "model", MODEL, 1), *n = blob_of("n.st", "model", MODEL, 5), *a = attack_blob("a.st", m, "d1", 2);
     char record[600];
@@ -406,8 +387,7 @@ static void a_table_has_a_dash_where_nothing_was_measured(void **state)
 
 // ---- markup
 
-static char *marked(const char *format, ...)
-{
+static char *marked(const char *format, ...) {
     // The arguments of a test are one text.
     va_list list;
     va_start(list, format);
@@ -421,8 +401,7 @@ static char *marked(const char *format, ...)
     return out;
 }
 
-static void markup_is_escaped(void **state)
-{
+static void markup_is_escaped(void **state) {
     (void)state;
     static const char *const cases[][2] = {
         {"<a href=\"x\">&'", "&lt;a href=&quot;x&quot;&gt;&amp;&#39;"},
@@ -443,8 +422,7 @@ static void markup_is_escaped(void **state)
     free(cut);
 }
 
-static void base64_is_that_of_rfc_4648(void **state)
-{
+static void base64_is_that_of_rfc_4648(void **state) {
     (void)state;
     static const char *const cases[][2] = {{"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -460,16 +438,14 @@ static void base64_is_that_of_rfc_4648(void **state)
 
 // ---- charts
 
-static struct chart small_chart(const char *name, struct chart_series *s, struct chart_point *p)
-{
+static struct chart small_chart(const char *name, struct chart_series *s, struct chart_point *p) {
     p[0] = (struct chart_point){0, 80, 75, 85, NAN, NAN, NULL};
     p[1] = (struct chart_point){.1, 20, 15, 25, NAN, NAN, NULL};
     *s = (struct chart_series){.name = name, .style = CHART_LINE, .count = 2, .point = p};
     return (struct chart){"stem", "A <title>", "x", "y", "An \"alt\"", 0, .1, 0, 100, false, 1, s, false, false, 0, NULL};
 }
 
-static void a_script_quotes_texts(void **state)
-{
+static void a_script_quotes_texts(void **state) {
     (void)state;
     struct chart_series s;
     struct chart_point p[2];
@@ -481,8 +457,7 @@ static void a_script_quotes_texts(void **state)
 }
 
 // gnuplot itself must not run what a name says.
-static void a_name_is_not_run(void **state)
-{
+static void a_name_is_not_run(void **state) {
     (void)state;
     struct chart_series s;
     struct chart_point p[2];
@@ -498,8 +473,7 @@ static void a_name_is_not_run(void **state)
     free(svg.data);
 }
 
-static void svg_is_fit_for_a_page(void **state)
-{
+static void svg_is_fit_for_a_page(void **state) {
     (void)state;
     struct chart_series s;
     struct chart_point p[2];
@@ -519,8 +493,7 @@ static void svg_is_fit_for_a_page(void **state)
     free(svg.data);
 }
 
-static void png_is_a_picture(void **state)
-{
+static void png_is_a_picture(void **state) {
     (void)state;
     struct chart_series s;
     struct chart_point p[2];
@@ -545,8 +518,7 @@ static void png_is_a_picture(void **state)
     free(again.data);
 }
 
-static void gnuplot_that_fails_or_is_not_there_is_told(void **state)
-{
+static void gnuplot_that_fails_or_is_not_there_is_told(void **state) {
     (void)state;
     struct error e = {0};
     char *out, *path = strdup(getenv("PATH"));
@@ -563,16 +535,14 @@ static void gnuplot_that_fails_or_is_not_there_is_told(void **state)
     assert_non_null(strstr(e.text, "gnuplot-nox"));
 }
 
-static const struct figure *figure(const struct figures *f, const char *stem)
-{
+static const struct figure *figure(const struct figures *f, const char *stem) {
     for (int i = 0; i < f->count; i++)
         if (!strcmp(f->figure[i].chart.stem, stem)) return &f->figure[i];
     fail_msg("no chart %s", stem);
     return NULL;
 }
 
-static void figures_show_what_the_summary_says(void **state)
-{
+static void figures_show_what_the_summary_says(void **state) {
     (void)state;
     const json_t *root;
     struct summary *s = usual(true, &root);
@@ -600,8 +570,7 @@ static void figures_show_what_the_summary_says(void **state)
 }
 
 // A search with three trials over a logarithmic range and two words; `broken` makes tensors that do not fit.
-static struct blob *search_blob(const char *name, const char *record, bool broken)
-{
+static struct blob *search_blob(const char *name, const char *record, bool broken) {
     static const double x[] = {.1, 0, .01, 1, .001, 1}, value[] = {3, NAN, 2}, best[] = {3, 3, 2};
     static const double at[] = {.001, .1}, mean[] = {2, 4}, sd[] = {.5, .25}, word[] = {0, 1};
     struct error e = {0};
@@ -632,8 +601,7 @@ static const char search_record[] =
     "\"metrics\":{\"trials\":3,\"failed\":1,\"best\":{\"value\":2,\"at\":{\"lr\":0.001,\"opt\":\"<i>\"},\"command\":\"run 0.001 <b>\"},"
     "\"importance\":{\"lr\":{\"share\":0.75,\"total\":0.8,\"length\":0.5}}},\"notes\":[\"trial 1 failed: exit status 2\"]}";
 
-static void a_search_is_shown(void **state)
-{
+static void a_search_is_shown(void **state) {
     (void)state;
     struct summary *s = summary_new("A title");
     struct blob *b = search_blob("lr.st", search_record, false);
@@ -677,8 +645,7 @@ static void a_search_is_shown(void **state)
     summary_free(s);
 }
 
-static void searches_that_do_not_fit_do_no_harm(void **state)
-{
+static void searches_that_do_not_fit_do_no_harm(void **state) {
     (void)state;
     static const char *const records[] = {
         "{}", search_record, "{\"config\":{\"ranges\":[\"../x=1..2\",7,\"lr\",\"=\",\"a b=1..2\",\"opt=\"]},\"metrics\":{\"best\":[],\"trials\":\"x\"}}",
@@ -710,8 +677,8 @@ static void searches_that_do_not_fit_do_no_harm(void **state)
 
 // ---- pictures
 
-static struct blob *attack_with_images(float *clean, float *adversarial, const int64_t *y, const int64_t *found, const int64_t *after, int64_t n)
-{
+static struct blob *attack_with_images(float *clean, float *adversarial, const int64_t *y, const int64_t *found, const int64_t *after,
+                                       int64_t n) {
     struct blob *b = blob_new("attack");
     json_t *r = json_of("{\"metrics\":{\"robust\":{\"pgd\":{\"eps_0p1\":{\"accuracy\":0}},\"noise\":{\"eps_0p1\":{\"accuracy\":1}}}}}");
     blob_set_record(b, r);
@@ -872,8 +839,7 @@ static void membership_tests_that_do_not_fit_do_no_harm(void **state) {
     }
 }
 
-static void pictures_show_attacks(void **state)
-{
+static void pictures_show_attacks(void **state) {
     (void)state;
     float clean[3 * 16], adversarial[3 * 16];
     for (int i = 0; i < 48; i++) {
@@ -903,8 +869,7 @@ static void pictures_show_attacks(void **state)
     blob_free(b);
 }
 
-static void pictures_without_images_are_none(void **state)
-{
+static void pictures_without_images_are_none(void **state) {
     (void)state;
     float clean[16] = {0};
     const int64_t y[] = {3}, other[] = {1};
@@ -921,8 +886,7 @@ static void pictures_without_images_are_none(void **state)
 
 // ---- page
 
-static void a_page_needs_nothing_outside(void **state)
-{
+static void a_page_needs_nothing_outside(void **state) {
     (void)state;
     const json_t *root;
     struct summary *s = usual(true, &root);

@@ -24,15 +24,13 @@
 
 static char home[] = "/tmp/assay-out-XXXXXX";
 
-static int set_up(void **state)
-{
+static int set_up(void **state) {
     (void)state;
     umask(022);
     return mkdtemp(home) && chdir(home) == 0 ? 0 : -1;
 }
 
-static int clear(void **state)
-{
+static int clear(void **state) {
     (void)state;
     DIR *d = opendir(".");
     for (struct dirent *f; d && (f = readdir(d));)
@@ -43,14 +41,12 @@ static int clear(void **state)
     return 0;
 }
 
-static int tear_down(void **state)
-{
+static int tear_down(void **state) {
     clear(state);
     return rmdir(home);
 }
 
-static int files(void)
-{
+static int files(void) {
     int count = 0;
     DIR *d = opendir(".");
     for (struct dirent *f; (f = readdir(d));)
@@ -59,8 +55,7 @@ static int files(void)
     return count;
 }
 
-static const char *content(const char *path)
-{
+static const char *content(const char *path) {
     static char text[8000];
     FILE *f = fopen(path, "r");
     if (f == NULL)
@@ -70,23 +65,20 @@ static const char *content(const char *path)
     return text;
 }
 
-static void put(const char *path, const char *text)
-{
+static void put(const char *path, const char *text) {
     struct error e = {0};
     struct out *o = out_open(path, true, &e);
     if (!o || !out_write(o, text, strlen(text), &e) || !out_close(o, &e))
         fail_msg("%s: %s", path, e.text);
 }
 
-static mode_t mode(const char *path)
-{
+static mode_t mode(const char *path) {
     struct stat s;
     assert_int_equal(stat(path, &s), 0);
     return s.st_mode & 07777;
 }
 
-static void test_whole_or_not_at_all(void **state)
-{
+static void test_whole_or_not_at_all(void **state) {
     (void)state;
     struct error e = {0};
     put("a", "old");
@@ -108,8 +100,7 @@ static void test_whole_or_not_at_all(void **state)
     assert_int_equal(e.status, EXIT_DONE);
 }
 
-static void test_large_and_small_pieces(void **state)
-{
+static void test_large_and_small_pieces(void **state) {
     (void)state;
     struct error e = {0};
     enum { N = 300000 };
@@ -132,8 +123,7 @@ static void test_large_and_small_pieces(void **state)
     free(y);
 }
 
-static void test_modes_and_links(void **state)
-{
+static void test_modes_and_links(void **state) {
     (void)state;
     umask(027);
     put("fresh", "x");
@@ -163,8 +153,7 @@ static void test_modes_and_links(void **state)
     assert_int_equal(e.status, EXIT_SYSTEM);
 }
 
-static void refuse(const char *path, const char *why)
-{
+static void refuse(const char *path, const char *why) {
     struct error e = {0};
     struct out *o = out_open(path, true, &e);
     if (o || e.status != EXIT_SYSTEM || !strstr(e.text, why) || strncmp(e.text, path, strlen(path)) != 0)
@@ -174,8 +163,7 @@ static void refuse(const char *path, const char *why)
         fail_msg("%s: '%s' when checked, '%s' when opened", path, told.text, e.text);
 }
 
-static void test_check_touches_nothing(void **state)
-{
+static void test_check_touches_nothing(void **state) {
     (void)state;
     struct error e = {0};
     put("a", "kept");
@@ -201,8 +189,7 @@ static void test_check_touches_nothing(void **state)
     assert_non_null(strstr(e.text, "shut/a: cannot create: Permission denied"));
 }
 
-static void test_no_binary_to_a_terminal(void **state)
-{
+static void test_no_binary_to_a_terminal(void **state) {
     (void)state;
     int terminal = posix_openpt(O_RDWR | O_NOCTTY);
     char *name = terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0 ? ptsname(terminal) : NULL;
@@ -228,8 +215,7 @@ static void test_no_binary_to_a_terminal(void **state)
     assert_int_equal(checked.status, EXIT_USAGE);
 }
 
-static void test_cannot_open(void **state)
-{
+static void test_cannot_open(void **state) {
     (void)state;
     refuse("nowhere/a", "No such file or directory");
     refuse(".", "Is a directory");
@@ -243,8 +229,7 @@ static void test_cannot_open(void **state)
     assert_int_equal(files(), 1);
 }
 
-static void test_devices(void **state)
-{
+static void test_devices(void **state) {
     (void)state;
     struct stat before, after;
     stat("/dev/null", &before);
@@ -278,8 +263,7 @@ static void test_devices(void **state)
 
 // Runs `play` in a child with stdout and stderr in files "out" and "err" (or stdout as given). Returns the exit status,
 // or 1000 + signal.
-static int apart(void (*play)(void), int stdout_file)
-{
+static int apart(void (*play)(void), int stdout_file) {
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
@@ -293,8 +277,7 @@ static int apart(void (*play)(void), int stdout_file)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
-static struct out *half_done(const char *path)
-{
+static struct out *half_done(const char *path) {
     struct error e = {0};
     static char x[100000];
     static struct out *open[8];  // seen by a leak check: these are left open on purpose
@@ -307,8 +290,7 @@ static struct out *half_done(const char *path)
 
 static int which;
 
-static void play_ends(void)
-{
+static void play_ends(void) {
     msg_open("tool");
     half_done("result");
     half_done("other");
@@ -347,8 +329,7 @@ static void play_ends(void)
     }
 }
 
-static void test_no_end_leaves_anything(void **state)
-{
+static void test_no_end_leaves_anything(void **state) {
     (void)state;
     static const int status[] = {130, 143, EXIT_INPUT, EXIT_USAGE, 9, 1000 + SIGABRT, 143, 130, 131, 129, 9};
     static const char *const said[] = {"", "", "tool: error: model.st: no tensor 'x'\n",
@@ -365,8 +346,7 @@ static void test_no_end_leaves_anything(void **state)
     }
 }
 
-static void play_child_exits(void)
-{
+static void play_child_exits(void) {
     struct error e = {0};
     struct out *o = half_done("result");
     pid_t child = fork();
@@ -376,8 +356,7 @@ static void play_child_exits(void)
     _exit(out_close(o, &e) ? 0 : 80);
 }
 
-static void test_a_child_does_not_remove_its_parents_file(void **state)
-{
+static void test_a_child_does_not_remove_its_parents_file(void **state) {
     (void)state;
     assert_int_equal(apart(play_child_exits, -1), 0);
     assert_int_equal(strlen(content("result")), 0);  // zero bytes, as text
@@ -385,8 +364,7 @@ static void test_a_child_does_not_remove_its_parents_file(void **state)
     assert_true(stat("result", &s) == 0 && s.st_size == 100000);
 }
 
-static void play_limit(void)
-{
+static void play_limit(void) {
     msg_open("tool");
     struct rlimit limit = {.rlim_cur = 50000, .rlim_max = 50000};
     setrlimit(RLIMIT_FSIZE, &limit);
@@ -400,16 +378,14 @@ static void play_limit(void)
     msg_fail(&e);
 }
 
-static void test_no_room(void **state)
-{
+static void test_no_room(void **state) {
     (void)state;
     assert_int_equal(apart(play_limit, -1), EXIT_SYSTEM);
     assert_string_equal(content("err"), "tool: error: result: cannot write: File too large\n");
     assert_int_equal(files(), 2);
 }
 
-static void play_pipe(void)
-{
+static void play_pipe(void) {
     if (which == 1)
         signal(SIGPIPE, SIG_IGN);  // as some callers leave it
     msg_open("tool");
@@ -427,8 +403,7 @@ static void play_pipe(void)
     msg_fail(&e);
 }
 
-static void test_closed_pipe_is_quiet(void **state)
-{
+static void test_closed_pipe_is_quiet(void **state) {
     (void)state;
     for (which = 0; which < 3; which++) {
         int ends[2];
@@ -441,8 +416,7 @@ static void test_closed_pipe_is_quiet(void **state)
     }
 }
 
-static void play_other_pipe(void)
-{
+static void play_other_pipe(void) {
     msg_open("tool");
     int ends[2];
     if (pipe(ends) != 0 || close(ends[0]) != 0)
@@ -450,14 +424,12 @@ static void play_other_pipe(void)
     _exit(write(ends[1], "x", 1) < 0 && errno == EPIPE ? 0 : 79);
 }
 
-static void test_another_broken_pipe_is_an_error_there(void **state)
-{
+static void test_another_broken_pipe_is_an_error_there(void **state) {
     (void)state;
     assert_int_equal(apart(play_other_pipe, -1), 0);
 }
 
-static void play_closed(void)
-{
+static void play_closed(void) {
     close(1);
     msg_open("tool");
     struct error e = {0};
@@ -473,8 +445,7 @@ static void play_closed(void)
     msg_fail(&e);
 }
 
-static void test_closed_standard_output(void **state)
-{
+static void test_closed_standard_output(void **state) {
     (void)state;
     for (which = 0; which < 2; which++) {
         assert_int_equal(apart(play_closed, -1), EXIT_SYSTEM);
@@ -483,8 +454,7 @@ static void test_closed_standard_output(void **state)
     }
 }
 
-static void play_lines(void)
-{
+static void play_lines(void) {
     msg_open("tool");
     msg_verbosity(which);
     msg_say("say %d\nsecond line", 1);
@@ -498,8 +468,7 @@ static void play_lines(void)
     exit(msg_close());
 }
 
-static void test_lines(void **state)
-{
+static void test_lines(void **state) {
     (void)state;
     static const int lines[] = {1, 14, 15};  // warning; 2 said, warning, 10 tenths, closing line; and one more
     for (which = -1; which <= 1; which++) {
@@ -540,8 +509,7 @@ static void test_same_file(void **state) {
     assert_false(out_same_file("-", "-") || out_same_file(NULL, "there") || out_same_file("/dev/null", "/dev/null"));
 }
 
-int main(void)
-{
+int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, NULL, clear)
     const struct CMUnitTest tests[] = {
         TEST(test_whole_or_not_at_all), TEST(test_large_and_small_pieces), TEST(test_modes_and_links),

@@ -93,16 +93,22 @@ MAINS := $(patsubst %.c,$(BUILD)/%.o,$(foreach part,tools tests/unit tests/bench
 # others before it, in every way there is: the pipelines are such chains.
 .SECONDARY: $(MAINS)
 
+# make's options of one letter.
+LETTERS := $(filter-out -%,$(firstword $(MAKEFLAGS)))
+DRY     := $(findstring n,$(LETTERS))
+
 # Other flags, or another list of objects, are a reason to build again: a file each that changes only when they do.
 ifneq ($(filter-out $(JUST_WORDS),$(GOALS)),)
-remember = $(if $(subst x$(strip $2),,x$(file <$1))$(subst x$(file <$1),,x$(strip $2)),$(shell mkdir -p $(dir $1))$(file >$1,$(strip $2)))
+# Under -n nothing is written: the file only counts as changed.
+remember = $(if $(subst x$(strip $2),,x$(file <$1))$(subst x$(file <$1),,x$(strip $2)),$(if $(DRY),$(eval .PHONY: $1),\
+    $(shell mkdir -p $(dir $1))$(file >$1,$(strip $2))))
 $(call remember,$(BUILD)/flags,$(COMPILE) $(foreach isa,$(ISAS),$(ISA_$(isa))) $(ISA_COMPILE) $(LINK) $(LDLIBS))
 $(call remember,$(BUILD)/objects,$(OBJECTS))
 endif
 
 # One short line for each thing made; V=1 shows the commands, -s nothing.
 Q   := $(if $(V),,@)
-SAY := $(if $(V)$(findstring s,$(filter-out -%,$(firstword $(MAKEFLAGS)))),@:,@printf '  %-5s%s\n')
+SAY := $(if $(V)$(findstring s,$(LETTERS)),@:,@printf '  %-5s%s\n')
 
 # ---- programs
 

@@ -27,6 +27,17 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
     [ "$(tail -1 "$BATS_TEST_TMPDIR/second")" = "$(tail -1 "$BATS_FILE_TMPDIR/first")" ]
 }
 
+@test "make -n says what another setting would do, and leaves everything as it is" {
+    touch "$BATS_TEST_TMPDIR/mark"
+    run run_pipeline -n EPOCHS=2
+    [[ "$output" == *bin/trainclf*--epochs\ 2* && "$output" == *bin/attack* ]]
+    [ -z "$(find "$OUT" -type f -newer "$BATS_TEST_TMPDIR/mark")" ]
+    run run_pipeline -n
+    [[ "$status" -eq 0 && "$output" != *bin/trainclf* ]]
+    run_pipeline -n OUT="$BATS_TEST_TMPDIR/none" > /dev/null 2>&1
+    [ ! -e "$BATS_TEST_TMPDIR/none" ]
+}
+
 @test "another epsilon attacks again and trains nothing" {
     touch "$BATS_TEST_TMPDIR/mark"
     run_pipeline EPS=.05 > /dev/null 2>&1

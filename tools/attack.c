@@ -94,14 +94,13 @@ static int64_t kept(void) {
     return n;
 }
 
-static void check(void) {
+static void check(const struct operands *operands) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
     bool blob = out_is_stdout(o.output) || (!o.output && !o.json && !bare());
     if (blob + o.json + out_is_stdout(o.rows) + out_is_stdout(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
-    if (out_same_file(o.output, o.rows) || out_same_file(o.output, o.png) || out_same_file(o.rows, o.png))
-        msg_usage("-o, --rows and --png need files of their own");
+    opt_keep_apart(&program, "output,rows,png", "input", operands);
     kept();
     if (!strcmp(o.norm, "l2") && attacks() && !opt_given(&program, "eps")) msg_usage("--norm l2 needs --eps");
     for (int i = 0; i < o.eps.count; i++)
@@ -305,7 +304,7 @@ int main(int argc, char **argv) {
     struct error e = {0};
     struct operands operands = opt_parse(&program, argc, argv);
     struct gate gate = gate_open(o.fail_if);
-    check();
+    check(&operands);
     struct pool *pool = pool_new((int)o.threads);
     struct model *m = model_open(operands.value[0], &e);
     struct dataset *d = m ? dataset_open(o.input, &e) : NULL;

@@ -213,6 +213,7 @@ int main(int argc, char **argv) {
     if (!known) msg_fail(&e);
     if (o.list) return list(known);
     enum kind kind = check(&a);
+    opt_keep_apart(&program, "output", "exclude,subset", kind == NPY ? &(struct operands){2, a.value + 1} : NULL);
     struct synthetic drawn = kind == SYNTHETIC ? drawings() : (struct synthetic){0};
     if (wants_set() && !out_check(o.output, true, &e)) msg_fail(&e);
     struct dataset *exclude = o.exclude ? dataset_open(o.exclude, &e) : NULL;

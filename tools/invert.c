@@ -379,8 +379,9 @@ static const struct method *method(void) {
 
 static bool is_stdin(const char *path) { return path && !strcmp(path, "-"); }
 
-static void check(const char *model) {
+static void check(const struct operands *operands) {
     struct error e = {0};
+    const char *model = operands->value[0];
     for (int k = 0; k < program.count; k++) {
         char name[64], takers[64] = "";
         snprintf(name, sizeof name, " %s ", opts[k].name);
@@ -396,7 +397,8 @@ static void check(const char *model) {
     if (method()->check) method()->check();
     if (o.explain || o.know) return;
     bool blob = o.output || !o.json;
-    if (out_same_file(o.output, o.checkpoint)) msg_usage("-o and --checkpoint need files of their own");
+    opt_keep_apart(&program, "output,checkpoint", "also", operands);
+    opt_keep_apart(&program, "output", "resume", NULL);  // a checkpoint may go on in its own file
     if (o.json && o.output && !strcmp(o.output, "-")) msg_usage("standard output can take one of the images and --json");
     if ((blob && !out_check(o.output, true, &e)) || (o.checkpoint && !out_check(o.checkpoint, true, &e))) msg_fail(&e);
 }
@@ -454,7 +456,7 @@ int main(int argc, char **argv) {
     struct error e = {0};
     struct operands operands = opt_parse(&program, argc, argv);
     struct gate gate = gate_open(o.fail_if);
-    check(operands.value[0]);
+    check(&operands);
     struct work w = {.pool = pool_new((int)o.threads)};
     bool fine = open_work(&w, operands.value[0], &e), just_told = o.know || o.explain;
     if (o.know) fine = fine && knowledge_print(w.know, &e);

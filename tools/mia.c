@@ -59,13 +59,12 @@ static struct program program = {
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
 static bool wants_blob(void) { return o.output || !(o.json || bare() || out_is_stdout(o.rows) || out_is_stdout(o.png)); }
 
-static void check(void) {
+static void check(const struct operands *operands) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
     if ((wants_blob() && (!o.output || out_is_stdout(o.output))) + o.json + out_is_stdout(o.rows) + out_is_stdout(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
-    if (out_same_file(o.output, o.rows) || out_same_file(o.output, o.png) || out_same_file(o.rows, o.png))
-        msg_usage("-o, --rows and --png need files of their own");
+    opt_keep_apart(&program, "output,rows,png", "input,members", operands);
     if ((wants_blob() && !out_check(o.output, true, &e)) || (o.rows && !out_check(o.rows, false, &e)) ||
         (o.png && !out_check(o.png, true, &e)))
         msg_fail(&e);
@@ -227,7 +226,7 @@ int main(int argc, char **argv) {
     struct error e = {0};
     struct operands operands = opt_parse(&program, argc, argv);
     struct gate gate = gate_open(o.fail_if);
-    check();
+    check(&operands);
     struct pool *pool = pool_new((int)o.threads);
     struct model *m = model_open(operands.value[0], &e);
     struct dataset *d = m ? dataset_open(o.input, &e) : NULL;

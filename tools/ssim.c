@@ -96,7 +96,7 @@ static void check(const struct operands *operands) {
     if (from_stdin > 1) msg_usage("standard input can be one of the inputs");
     if ((is_stdio(o.output) || (!o.output && !o.json && !bare() && !is_stdio(o.png))) + o.json + is_stdio(o.png) > 1)
         msg_usage("standard output can take one of the score, --json and --png; -o FILE names another place");
-    if (out_same_file(o.output, o.png)) msg_usage("-o and --png need files of their own");
+    opt_keep_apart(&program, "output,png", "truth,control,among,model", operands);
     if (part_names_hold(o.baselines, "none") && strcmp(o.baselines, "none")) msg_usage("--baselines none stands alone");
     if ((wants_blob() && !out_check(o.output, true, &e)) || (o.png && !out_check(o.png, true, &e))) msg_fail(&e);
 }
@@ -129,6 +129,8 @@ static void parse_beside(struct beside *b, char *path[BESIDE_MAX]) {
         if (b->count == BESIDE_MAX) msg_usage("--beside: at most %d files", BESIDE_MAX);
         if (!equal || !equal[1]) msg_usage("--beside %s: NAME=FILE expected", word);
         if (is_stdio(equal + 1)) msg_usage("--beside %s: a file expected", word);
+        if (out_same_file(o.output, equal + 1) || out_same_file(o.png, equal + 1))
+            msg_usage("--beside %s is also an output, and would be lost", word);
         *equal = 0;
         if (!is_name(word))
             msg_usage("--beside %s: a name of up to 40 letters, digits, - and _ expected, and no baseline's", word);

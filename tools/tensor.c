@@ -346,6 +346,11 @@ static const struct command {
     {"release", run_release, 0, 1, "output"},
 };
 
+// What is made of blobs may take the place of one; a picture, an array or a text may not.
+static bool writes_blobs(const struct command *c) {
+    return c->run == run_cut || c->run == run_join || c->run == run_release || (c->run == run_cat && o.blob);
+}
+
 static const struct command *check(const struct operands *a) {
     const struct command *c = NULL;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
@@ -359,6 +364,7 @@ static const struct command *check(const struct operands *a) {
     if (files < c->files_min || (c->files_max >= 0 && files > c->files_max))
         msg_usage(c->files_min ? "%s: two files expected, %d found" : "%s: one file expected, %d found", c->name,
                   files);
+    if (!writes_blobs(c)) opt_keep_apart(&program, "output", "", &(struct operands){files, a->value + 1});
     return c;
 }
 

@@ -115,7 +115,8 @@ static void check(void) {
     if ((o.settle || o.stationarity) && !(o.l2 > 0)) msg_usage("--%s needs --l2 over 0", o.settle ? "settle" : "stationarity");
     if (o.settle && !strcmp(o.optimiser, "adamw")) msg_usage("--settle minimises the loss with --l2, and adamw's decay is another");
     if ((o.settle || o.stationarity) && strcmp(o.augment, "none")) msg_usage("--%s needs the images as they are: no --augment", o.settle ? "settle" : "stationarity");
-    if (out_same_file(o.output, o.checkpoint)) msg_usage("-o and --checkpoint need files of their own");
+    opt_keep_apart(&program, "output,checkpoint", "input,test,import,subset", NULL);
+    opt_keep_apart(&program, "output", "resume", NULL);  // a checkpoint may go on in its own file
     if (!o.settle && (opt_given(&program, "settle-to") || opt_given(&program, "settle-lr"))) msg_usage("--settle-to and --settle-lr are for --settle");
     if (!strcmp(o.schedule, "onecycle")) o.schedule = "one-cycle";  // one word for one thing in records and checkpoints
 }

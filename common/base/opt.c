@@ -158,6 +158,54 @@ bool opt_given(const struct program *p, const char *name) {
     BUG("%s has no option --%s", p->name, name);
 }
 
+// --- outputs and inputs ---
+
+// The option whose name a comma-separated list begins with; *list moves on to the next one, and NULL is its end.
+static const struct opt *next_named(const struct program *p, const char **list) {
+    if (**list == '\0')
+        return NULL;
+    size_t length = strcspn(*list, ",");
+    const char *name = *list;
+    *list += length + (name[length] == ',');
+    for (int i = 0; i < p->count; i++)
+        if (strncmp(p->opts[i].name, name, length) == 0 && p->opts[i].name[length] == '\0')
+            return &p->opts[i];
+    BUG("%s has no option --%.*s", p->name, (int)length, name);
+}
+
+static const char *file_of(const struct opt *o) {
+    return *(const char *const *)o->at;
+}
+
+static const char *typed(const struct opt *o, char out[64]) {
+    if (o->letter)
+        snprintf(out, 64, "-%c", o->letter);
+    else
+        snprintf(out, 64, "--%s", o->name);
+    return out;
+}
+
+static void keep_from_inputs(const struct program *p, const struct opt *output, const char *inputs, const struct operands *operands) {
+    char written[64], read[64];
+    for (const struct opt *input; (input = next_named(p, &inputs));)
+        if (input->given && out_same_file(file_of(output), file_of(input)))  // a default is a word
+            msg_usage("%s %s is also an input (%s), which would be lost", typed(output, written), file_of(output), typed(input, read));
+    for (int i = 0; operands && i < operands->count; i++)
+        if (out_same_file(file_of(output), operands->value[i]))
+            msg_usage("%s %s is also an input, which would be lost", typed(output, written), file_of(output));
+}
+
+void opt_keep_apart(const struct program *p, const char *outputs, const char *inputs, const struct operands *operands) {
+    char one[64], two[64];
+    for (const struct opt *output; (output = next_named(p, &outputs));) {
+        const char *others = outputs;
+        for (const struct opt *other; (other = next_named(p, &others));)
+            if (out_same_file(file_of(output), file_of(other)))
+                msg_usage("%s and %s need files of their own", typed(output, one), typed(other, two));
+        keep_from_inputs(p, output, inputs, operands);
+    }
+}
+
 // --- --help, --completion ---
 
 static bool is_number(const struct opt *o) {

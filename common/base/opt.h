@@ -69,6 +69,11 @@ struct operands opt_parse(struct program *p, int argc, char **argv);
 // Whether the user named the option himself. BUG if the table has no such name.
 bool opt_given(const struct program *p, const char *name);
 
+// Ends with a usage error where one regular file would be lost under another: two of the options named in `outputs` name it, or
+// one of these and one of `inputs` or an operand. Names are long ones, separated by commas; operands may be NULL, and those that
+// are not files must not be given.
+void opt_keep_apart(const struct program *p, const char *outputs, const char *inputs, const struct operands *operands);
+
 // Locale-independent, whole-string parsing for values inside operands and small languages.
 bool parse_real(const char *text, double *value);    // "0.1", "1e-3", "8/255"
 bool parse_int(const char *text, int64_t *value);

@@ -151,6 +151,19 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ ! -e "$BATS_TEST_TMPDIR/keep" ]
 }
 
+@test "an output over an input is refused, and the input is left" {
+    cp "$MODEL" "$BATS_TEST_TMPDIR/m.st"
+    cp "$TEST" "$BATS_TEST_TMPDIR/d.st"
+    cd "$BATS_TEST_TMPDIR"
+    run -2 attack m.st -i d.st --png d.st -o r.st
+    [[ "$output" == *"--png d.st is also an input (-i), which would be lost"* ]]
+    run -2 attack m.st -i d.st --rows m.st -o r.st
+    [[ "$output" == *"--rows m.st is also an input, which would be lost"* ]]
+    run -2 attack m.st -i d.st -o ./m.st
+    cmp m.st "$MODEL"
+    cmp d.st "$TEST"
+}
+
 @test "two outputs of one name are refused" {
     refuse 2 "files of their own" "$MODEL" -i "$TEST" --rows "$OUT"
     refuse 2 "files of their own" "$MODEL" -i "$TEST" --png "$OUT"

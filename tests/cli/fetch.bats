@@ -278,6 +278,22 @@ END
 
 # ---- command lines
 
+@test "an output over an input is refused; the name of a set is no input" {
+    unset ASSAY_SOURCES
+    cd "$BATS_TEST_TMPDIR"
+    fetch -q synthetic --count 20 -o one.st
+    cp one.st kept.st
+    run fetch synthetic --count 30 --exclude one.st -o one.st
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"-o one.st is also an input (--exclude), which would be lost"* ]]
+    run fetch npy x.npy one.st -o one.st
+    [ "$status" -eq 2 ]
+    cmp one.st kept.st
+    fetch -q synthetic --count 20 -o synthetic
+    fetch -q synthetic --count 20 -o synthetic
+    cmp one.st synthetic
+}
+
 @test "mistakes on the command line are named" {
     unset ASSAY_SOURCES
     refuse 2 "a set expected" fetch -o "$OUT"

@@ -279,6 +279,13 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     refuse 2 "12 x 12" "$DATA/small-model.st" -m generator
     refuse 2 "--every needs --checkpoint" "$MODEL" -m generator --every 3
     refuse 2 "files of their own" "$MODEL" --images 6 --checkpoint "$OUT"
+    cp "$MODEL" "$BATS_TEST_TMPDIR/m.st"
+    run -2 invert "$BATS_TEST_TMPDIR/m.st" --images 6 -o "$BATS_TEST_TMPDIR/m.st"
+    [[ "$output" == *"m.st is also an input, which would be lost"* ]]
+    run -2 invert "$BATS_TEST_TMPDIR/m.st" --images 6 --checkpoint "$BATS_TEST_TMPDIR/m.st" -o "$OUT"
+    run -2 invert "$MODEL" --images 6 --also "$BATS_TEST_TMPDIR/m.st" -o "$BATS_TEST_TMPDIR/m.st"
+    run -2 invert "$MODEL" --images 6 --resume "$BATS_TEST_TMPDIR/m.st" -o "$BATS_TEST_TMPDIR/m.st"
+    cmp "$BATS_TEST_TMPDIR/m.st" "$MODEL"
     refuse 3 "dataset" "$DATA/train.st"
     refuse 2 "no-such-device" "$MODEL" --device no-such-device "${QUICK[@]}"
 }

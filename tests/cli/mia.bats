@@ -128,6 +128,20 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ "$(look "$OUT" '["not linear" in metrics[k]["refused"] for k in ("span", "leverage")]')" = "[True, True]" ]
 }
 
+@test "an output over an input is refused, and the input is left" {
+    cp "$MODEL" "$BATS_TEST_TMPDIR/m.st"
+    cp "$DATA/all.st" "$BATS_TEST_TMPDIR/all.st"
+    cp "$DATA/half.st" "$BATS_TEST_TMPDIR/half.st"
+    cd "$BATS_TEST_TMPDIR"
+    run -2 mia m.st -i all.st --members half.st --png half.st -o r.st
+    [[ "$output" == *"--png half.st is also an input (--members), which would be lost"* ]]
+    run -2 mia m.st -i all.st --rows all.st -o r.st
+    run -2 mia m.st -i all.st -o m.st
+    cmp m.st "$MODEL"
+    cmp all.st "$DATA/all.st"
+    cmp half.st "$DATA/half.st"
+}
+
 @test "mistakes and unfit inputs are named" {
     refuse 2 "-i DATA is missing" "$MODEL"
     refuse 3 "12" "$MODEL" -i "$DATA/larger.st"

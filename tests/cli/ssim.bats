@@ -65,6 +65,19 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ ! -e "$OUT" ]
 }
 
+@test "an output over an input is refused, and the input is left" {
+    cp "$DATA"/{members,heldout,others}.st "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR"
+    run -2 ssim members.st -t members.st -c heldout.st --png members.st -o s.st
+    [[ "$output" == *"--png members.st is also an input (-t), which would be lost"* ]]
+    run -2 ssim others.st -t members.st -c heldout.st -o heldout.st
+    run -2 ssim others.st -t members.st -c heldout.st -o others.st
+    run -2 ssim members.st others.st -o others.st
+    run -2 ssim members.st -t members.st -c heldout.st --beside other=others.st --png others.st -o s.st
+    [[ "$output" == *"--beside other"*"others.st is also an output"* ]]
+    for file in members heldout others; do cmp $file.st "$DATA/$file.st"; done
+}
+
 @test "two sets are compared image by image" {
     run -0 ssim "$DATA/strangers.st" "$DATA/others.st" -o "$OUT"
     [[ "$output" == *"SSIM"*"to"* ]]

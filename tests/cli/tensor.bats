@@ -224,6 +224,18 @@ END
     fails 3 "kind model expected, dataset found" tensor release a.st
 }
 
+@test "a picture, an array or a text is not written over the blob it is made of; a blob may be" {
+    cp a.st kept.st
+    fails 2 "-o a.st is also an input, which would be lost" tensor png a.st -o a.st
+    fails 2 "also an input" tensor npy -t x a.st -o a.st
+    for command in ls stat cat verify; do fails 2 "also an input" tensor $command f.st a.st -o ./a.st; done
+    fails 2 "also an input" tensor cmp a.st f.st -o f.st
+    cmp a.st kept.st
+    tensor cut --rows 0:2 a.st -o a.st
+    tensor cat --blob a.st -o a.st
+    tensor ls a.st | grep -qF '[2, 1, 2, 2]'
+}
+
 @test "the command line: unknown words and options of another command" {
     fails 2 "'list' found" tensor list a.st
     fails 2 "ls takes no --rows" tensor ls --rows 0:1 a.st

@@ -132,6 +132,29 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ "$(grep -c ' copy ' <<< "$plan")" -eq 0 ]
 }
 
+@test "an output over an input is refused, and the input is left" {
+    cp "$DATA/train.st" "$BATS_TEST_TMPDIR/in.st"
+    cp "$DATA/test.st" "$BATS_TEST_TMPDIR/other.st"
+    cd "$BATS_TEST_TMPDIR"
+    ln -s in.st link.st
+    run -2 trainclf -i in.st -o in.st
+    [[ "$output" == *"-o in.st is also an input (-i), which would be lost"* ]]
+    run -2 trainclf -i in.st -o link.st
+    run -2 trainclf -i in.st --checkpoint in.st -o model.st
+    [[ "$output" == *"--checkpoint in.st is also an input (-i)"* ]]
+    run -2 trainclf -i in.st --test other.st -o other.st
+    run -2 trainclf -i in.st --subset other.st -o other.st
+    run -2 trainclf --import other.st -i in.st -o other.st
+    run -2 trainclf -i in.st --resume other.st -o other.st
+    cmp in.st "$DATA/train.st"
+    cmp other.st "$DATA/test.st"
+    # A word is no file, and a checkpoint goes on in its own.
+    trainclf -q -i in.st --arch "$SMALL" --epochs 1 --checkpoint run.st -o all
+    trainclf -q -i in.st --arch "$SMALL" --epochs 1 --checkpoint run.st --resume run.st -o again.st
+    cmp all again.st
+    trainclf -q -i in.st --arch "$SMALL" --epochs 1 -o all
+}
+
 @test "--import takes its own and other weights, and refuses what does not fit" {
     trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 -o "$OUT"
     trainclf -q --import "$OUT" --arch "$SMALL" --image 1,12,12 --normalise constant:.5,.25 -o "$BATS_TEST_TMPDIR/again.st"

@@ -32,7 +32,7 @@ static const struct exec_device *find(const char *name, struct error *e) {
     for (int i = 0; i < DEVICES; i++)
         if (!strcmp(devices[i]->name, name)) return devices[i];
     if (!strcmp(name, "cuda"))
-        error_set(e, EXIT_SYSTEM, "device cuda: this build has no CUDA (build with make CUDA=1)");
+        error_set(e, EXIT_SYSTEM, "device cuda: this version has no executor for CUDA; cpu and ref are there");
     else
         error_set(e, EXIT_USAGE, "no device \"%s\": expected ref, cpu or cuda", name);
     return NULL;

@@ -30,6 +30,7 @@ enum {
     ALIGNMENT = 64,  // of the data section
     VERSION = 1,
 };
+static const uint64_t format_limit = 100000000;  // bytes of a header: what the format itself allows
 
 struct blob_memory {
     void *data;
@@ -418,6 +419,30 @@ static struct blob *blob_empty(const char *source) {
 
 // ---- reading a blob
 
+// What else a file may be that is given for a blob, by its first eight bytes; NULL where that is not known.
+static const char *begins_like(const unsigned char first[8]) {
+    static const struct {
+        const char *bytes;
+        size_t count;
+        const char *what;
+    } known[] = {
+        {"\211PNG", 4, "a PNG picture"}, {"\377\330\377", 3, "a JPEG picture"}, {"\223NUMPY", 6, "a NumPy array"},
+        {"PK\3\4", 4, "a zip archive"}, {"\211HDF", 4, "an HDF5 file"}, {"\37\213\10", 3, "gzip inside gzip"},
+        {"\0\0\10\1", 4, "an IDX file"}, {"\0\0\10\3", 4, "an IDX file"},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!memcmp(first, known[i].bytes, known[i].count)) return known[i].what;
+    for (int i = 0; i < 8; i++)
+        if ((first[i] < ' ' || first[i] > '~') && !memchr("\t\r\n", first[i], 3)) return NULL;
+    return "text";
+}
+
+static void refuse_beginning(const struct blob_stream *s, const unsigned char first[8], struct error *e) {
+    const char *what = begins_like(first);
+    stream_refuse(s, e, "%s%s%s", s->blobs ? "no blob follows the last one" : "not a safetensors file",
+                  what ? ": it begins like " : "", what ? what : "");
+}
+
 // The header as JSON, or NULL; *end where the stream ends instead of beginning a blob.
 static json_t *read_header(struct blob_stream *s, bool *end, struct error *e) {
     unsigned char prefix[8];
@@ -434,14 +459,17 @@ static json_t *read_header(struct blob_stream *s, bool *end, struct error *e) {
     if (*end) return NULL;
     if (got < sizeof prefix) return stream_refuse(s, e, "8 bytes of header length expected, %d there", (int)got), NULL;
     for (int i = 7; i >= 0; i--) size = size << 8 | prefix[i];
+    if (size > format_limit) return refuse_beginning(s, prefix, e), NULL;
     if (size > HEADER_MAX)
-        return stream_refuse(s, e, "a header of %s bytes announced, the limit is %s; is it a safetensors file?",
-                             tensor_size_text(size, a), tensor_size_text(HEADER_MAX, b)),
+        return stream_refuse(s, e, "a header of %s bytes announced, the limit is %s", tensor_size_text(size, a),
+                             tensor_size_text(HEADER_MAX, b)),
                NULL;
     char *text = take(s, size, &got, e);
     if (!text) return NULL;
     json_t *header = NULL;
-    if (got < size)
+    if (got > 0 && text[0] != '{' && begins_like(prefix))
+        refuse_beginning(s, prefix, e);
+    else if (got < size)
         stream_refuse(s, e, "%s bytes of header expected, %s there", tensor_size_text(size, a),
                       tensor_size_text(got, b));
     else if (size == 0)

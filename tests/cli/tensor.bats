@@ -236,6 +236,13 @@ END
     tensor ls a.st | grep -qF '[2, 1, 2, 2]'
 }
 
+@test "what is no blob is named, at the beginning and behind a blob" {
+    echo "some words of text" > words.txt
+    fails 3 "words.txt: not a safetensors file: it begins like text" tensor ls words.txt
+    cat a.st words.txt > both
+    fails 3 "both: no blob follows the last one: it begins like text" tensor ls both
+}
+
 @test "the command line: unknown words and options of another command" {
     fails 2 "'list' found" tensor list a.st
     fails 2 "ls takes no --rows" tensor ls --rows 0:1 a.st

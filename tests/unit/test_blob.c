@@ -306,7 +306,14 @@ static void malformed(void **state) {
     expect_refusal("\4\0\0", 3, "8 bytes of header length expected, 3 there");
     expect_refusal("\100\0\0\0\0\0\0\0{}", 10, "64 bytes of header expected, 2 there");
     expect_refusal("\1\0\200\0\0\0\0\0{}", 10, "8 388 609 bytes announced, the limit is 8 388 608");
-    expect_refusal("\377\377\377\377\377\377\377\377{}", 10, "18 446 744 073 709 551 615 bytes announced");
+    expect_refusal("\377\377\377\377\377\377\377\377{}", 10, "not a safetensors file");
+
+    // What was given by mistake is named.
+    expect_refusal("\211PNG\r\n\32\n\0\0\0\rIHDR", 16, "not a safetensors file: it begins like a PNG picture");
+    expect_refusal("\223NUMPY\1\0v\0{'descr'", 18, "it begins like a NumPy array");
+    expect_refusal("index\tlabel\n0\t1\n", 16, "it begins like text");
+    expect_refusal("PK\3\4\24\0\0\0\10\0", 10, "it begins like a zip archive");
+    expect_refusal("\0\0\10\3\0\0\352\140\0\0\0\34", 12, "it begins like an IDX file");
 
     struct error e = {0};
     assert_null(blob_open("/no/such/file", &e));

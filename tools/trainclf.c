@@ -429,6 +429,7 @@ int main(int argc, char **argv) {
     if (!check_outputs(&e)) msg_fail(&e);
     struct pool *pool = pool_new((int)o.threads);
     struct dataset *d = o.input ? dataset_open(o.input, &e) : NULL;
+    if (d) blob_expect_kind(d->blob, "|dataset", &e);  // reconstructions look like one, and would be taken for the real images
     struct dataset *test = o.test && !e.status ? dataset_open(o.test, &e) : NULL;
     bool fine = !e.status && (o.import ? import_model(d, pool, &e) : train_model(d, test, pool, &e));
     dataset_free(test);

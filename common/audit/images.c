@@ -64,7 +64,8 @@ struct images *images_of(struct blob *b, struct error *e) {
     s->blob = b;
     s->name = b->source ? b->source : "blob";
     s->x = blob_need(b, "x", e);
-    if (s->x && check_shape(s, e) && check_values(s, e) && take_list(s, "y", &s->y, e) && take_list(s, "index", &s->index, e) &&
+    if (!s->x) return images_free(s), NULL;  // that message has the name already
+    if (check_shape(s, e) && check_values(s, e) && take_list(s, "y", &s->y, e) && take_list(s, "index", &s->index, e) &&
         take_certified(s, e)) {
         s->source = s->index ? blob_meta(b, "assay.source") : b->digest;
         return s;

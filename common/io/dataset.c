@@ -43,8 +43,8 @@ static bool check_images(struct dataset *d, struct error *e) {
 }
 
 static bool check_labels(struct dataset *d, struct error *e) {
-    const struct tensor *y = blob_need(d->blob, "y", e);
-    if (!y || !tensor_expect(y, I64, 1, &d->count, e)) return false;
+    const struct tensor *y = blob_find(d->blob, "y");
+    if (!tensor_expect(y, I64, 1, &d->count, e)) return false;
     d->y = y->data;
     int64_t largest = 0;
     for (int64_t i = 0; i < d->count; i++) {
@@ -79,8 +79,11 @@ static bool check_index(struct dataset *d, struct error *e) {
 struct dataset *dataset_of(struct blob *b, struct error *e) {
     struct dataset *d = memory_zero(sizeof *d);
     d->blob = b;
+    // Where a tensor is missing the kind of the file says more, and the message has the file's name already.
+    if (!blob_find(b, "x") && *b->kind && !blob_expect_kind(b, "dataset", e)) return dataset_free(d), NULL;
     d->x = blob_need(b, "x", e);
-    if (d->x && check_images(d, e) && check_labels(d, e) && check_index(d, e)) return d;
+    if (!d->x || !blob_need(b, "y", e)) return dataset_free(d), NULL;
+    if (check_images(d, e) && check_labels(d, e) && check_index(d, e)) return d;
     error_prefix(e, "%s: not a data set", b->source ? b->source : "blob");
     dataset_free(d);
     return NULL;

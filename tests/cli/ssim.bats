@@ -279,6 +279,8 @@ END_OF_PYTHON
 }
 
 @test "what does not fit is refused by name" {
+    python3 "$BATS_TEST_DIRNAME/../make_blob.py" "$BATS_TEST_TMPDIR/plain.st" null '{"z": ["U8", [1], [0]]}'
+    refuse 3 "error: $BATS_TEST_TMPDIR/plain.st: tensor x expected, z found" "$BATS_TEST_TMPDIR/plain.st" "$DATA/members.st"
     refuse 2 "two files of images" "$DATA/members.st"
     refuse 2 "--control DATA is missing" "$DATA/members.st" -t "$DATA/members.st"
     refuse 2 "--control is for --truth" "$DATA/members.st" "$DATA/members.st" -c "$DATA/heldout.st"

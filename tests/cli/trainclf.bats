@@ -155,6 +155,21 @@ refuse() {  # STATUS WORD ARGUMENTS...
     trainclf -q -i in.st --arch "$SMALL" --epochs 1 -o all
 }
 
+@test "what is no data set is named for what it is, once" {
+    cd "$BATS_TEST_TMPDIR"
+    trainclf -q -i "$DATA/train.st" --arch "flatten | linear 10" --epochs 1 -o m.st
+    refuse 3 "error: m.st: kind dataset expected, model found" -i m.st
+    # Reconstructions have x and y as a data set has.
+    invert -q m.st --method rows -o found.st
+    refuse 3 "error: found.st: kind dataset expected, reconstruction found" -i found.st
+    python3 "$BATS_TEST_DIRNAME/../make_blob.py" plain.st null '{"x": ["U8", [1, 1, 1, 1], [0]]}'
+    refuse 3 "error: plain.st: tensor y expected, x found" -i plain.st
+    tensor png "$DATA/train.st" -o look.png
+    refuse 3 "error: look.png: not a safetensors file: it begins like a PNG picture" -i look.png
+    gzip -nc "$DATA/train.st" | gzip -nc > twice.gz
+    refuse 3 "it begins like gzip inside gzip" -i twice.gz
+}
+
 @test "--import takes its own and other weights, and refuses what does not fit" {
     trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 -o "$OUT"
     trainclf -q --import "$OUT" --arch "$SMALL" --image 1,12,12 --normalise constant:.5,.25 -o "$BATS_TEST_TMPDIR/again.st"
@@ -179,6 +194,7 @@ refuse() {  # STATUS WORD ARGUMENTS...
     refuse 2 "--positive" -i "$DATA/train.st" --positive 1,x
     refuse 2 "files of their own" -i "$DATA/train.st" --checkpoint "$OUT"
     refuse 2 "class weights" -i "$DATA/train.st" --arch "$SMALL" --class-weights 1,2
+    refuse 4 "no executor for CUDA" -i "$DATA/train.st" --arch "$SMALL" --device cuda
     refuse 2 "no device" -i "$DATA/train.st" --arch "$SMALL" --device tpu
     refuse 3 "images of [3, 12, 12], and the model takes [1, 12, 12]" -i "$DATA/train.st" --arch "$SMALL" --test "$DATA/colour.st"
     refuse 4 "nowhere.st" -i "$DATA/nowhere.st"

@@ -185,11 +185,13 @@ static const char *typed(const struct opt *o, char out[64]) {
     return out;
 }
 
-static void keep_from_inputs(const struct program *p, const struct opt *output, const char *inputs, const struct operands *operands) {
+static void keep_from_inputs(const struct program *p, const struct opt *output, const char *inputs,
+                             const struct operands *operands) {
     char written[64], read[64];
     for (const struct opt *input; (input = next_named(p, &inputs));)
         if (input->given && out_same_file(file_of(output), file_of(input)))  // a default is a word
-            msg_usage("%s %s is also an input (%s), which would be lost", typed(output, written), file_of(output), typed(input, read));
+            msg_usage("%s %s is also an input (%s), which would be lost", typed(output, written), file_of(output),
+                      typed(input, read));
     for (int i = 0; operands && i < operands->count; i++)
         if (out_same_file(file_of(output), operands->value[i]))
             msg_usage("%s %s is also an input, which would be lost", typed(output, written), file_of(output));

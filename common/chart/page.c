@@ -152,6 +152,7 @@ static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
     if (isfinite(chance)) markup(f, "; chance %.1f %%", 100 * chance);
     fputs("</p>\n", f);
     put_yes_no(f, "Attack distinguishable from noise:", json_object_get(v, "differs_from_noise"));
+    if (summary_true(v, "stopped_early")) fputs("<p><strong>The attack stopped too early</strong>; more --steps may break more.</p>\n", f);
     bool under = r.high < chance;
     put_yes_no(f, under ? "Model distinguishable from chance (it is worse):" : "Model distinguishable from chance:",
                json_object_get(v, "differs_from_chance"));
@@ -375,7 +376,7 @@ static void put_robust_table(const struct page *p) {
           "measured</caption>\n<thead><tr><th>model</th><th>method</th>"
           "<th class=\"n\">epsilon</th><th class=\"n\">accuracy</th><th class=\"n\">noise of that size</th><th>differs "
           "from noise</th>"
-          "<th>differs from chance</th></tr></thead>\n<tbody>\n",
+          "<th>against chance</th></tr></thead>\n<tbody>\n",
           p->f);
     json_array_foreach (p->entries, i, entry)
         json_object_foreach (json_object_get(summary_metrics(p->summary, entry), "robust"), method, of) {
@@ -386,12 +387,10 @@ static void put_robust_table(const struct page *p) {
                        summary_method_name(method), summary_eps(key[k]));
                 put_cell_rate(p->f, summary_rate(at, "accuracy"));
                 put_cell_rate(p->f, summary_rate(at, "noise"));
-                static const char *const questions[] = {"differs_from_noise", "differs_from_chance"};
-                for (int q = 0; q < 2; q++) {
-                    const json_t *answer = json_object_get(at, questions[q]);
-                    markup(p->f, "<td>%s</td>", !answer ? "-" : json_is_true(answer) ? "yes" : "no");
-                }
-                fputs("</tr>\n", p->f);
+                const json_t *noise = json_object_get(at, "differs_from_noise"), *chance = json_object_get(at, "differs_from_chance");
+                bool above = summary_real(at, "accuracy") > summary_real(summary_metrics(p->summary, entry), "chance");
+                markup(p->f, "<td>%s</td>", !noise ? "-" : json_is_true(noise) ? "yes" : "no");
+                markup(p->f, "<td>%s</td></tr>\n", !chance ? "-" : json_is_false(chance) ? "no" : above ? "above" : "below");
             }
             free(key);
         }

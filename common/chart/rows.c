@@ -165,17 +165,51 @@ static char *rate_text(struct arena *a, struct summary_rate r) {
     return arena_print(a, "%.1f %% (%.1f to %.1f)", 100 * r.value, 100 * r.low, 100 * r.high);
 }
 
-static const char *note_of(const json_t *verdict) {
+static bool is_noise(const json_t *at, double chance) {
+    (void)chance;
+    return json_is_false(json_object_get(at, "differs_from_noise"));
+}
+
+static bool is_below_chance(const json_t *at, double chance) {
+    return summary_rate(at, "accuracy").high < chance;
+}
+
+static bool is_chance(const json_t *at, double chance) {
+    (void)chance;
+    return json_is_false(json_object_get(at, "differs_from_chance"));
+}
+
+static bool is_early(const json_t *at, double chance) {
+    (void)chance;
+    return summary_true(at, "stopped_early");
+}
+
+// What the model's numbers do not say by themselves, with the epsilons it holds of.
+static const char *note_of(struct arena *a, const json_t *verdict, const json_t *strongest) {
+    static const struct {
+        const char *text;
+        bool (*holds)(const json_t *at, double chance);
+    } notes[] = {{"no more than noise", is_noise},
+                 {"worse than chance", is_below_chance},
+                 {"no better than chance", is_chance},
+                 {"the attack stopped too early", is_early}};
     const json_t *utility = json_object_get(verdict, "utility"), *robustness = json_object_get(verdict, "robustness");
     if (!summary_true(utility, "measured")) return "accuracy not measured";
     if (json_is_false(json_object_get(utility, "differs_from_chance"))) return "no better than chance";
     if (!summary_true(robustness, "measured")) return "robustness not measured";
-    if (!json_object_get(robustness, "noise")) return "no noise beside the attack";
-    if (json_is_false(json_object_get(robustness, "differs_from_noise"))) return "the attack does no more than noise";
-    if (summary_real(robustness, "accuracy_interval.1") < summary_real(robustness, "chance"))
-        return "worse than chance under attack";
-    if (json_is_false(json_object_get(robustness, "differs_from_chance"))) return "no better than chance under attack";
-    return "";
+    const char *all = json_object_get(robustness, "noise") ? "" : "no noise beside the attack";
+    double chance = summary_real(robustness, "chance");
+    size_t count;
+    const char **key = summary_eps_keys(strongest, &count);
+    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++) {
+        const char *where = "";
+        for (size_t k = 0; k < count; k++)
+            if (notes[i].holds(json_object_get(strongest, key[k]), chance))
+                where = arena_print(a, "%s%s%g", where, *where ? ", " : "", summary_eps(key[k]));
+        if (*where) all = arena_print(a, "%s%s%s at eps %s", all, *all ? "; " : "", notes[i].text, where);
+    }
+    free(key);
+    return all;
 }
 
 // The epsilons of all entries, the smallest first.
@@ -281,7 +315,7 @@ char *rows_table(const json_t *summary) {
             row[3 + k] = rate_text(&arena, summary_rate(at, "accuracy"));
             if (at) row[3 + k] = arena_print(&arena, "%s %s", row[3 + k], summary_text(at, "method"));
         }
-        row[columns - 1] = note_of(verdict);
+        row[columns - 1] = note_of(&arena, verdict, json_object_get(metrics, "strongest"));
     }
     char *text = NULL;
     size_t size;

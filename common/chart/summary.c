@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../audit/trust.h"
 #include "../base/arena.h"
 #include "../base/opt.h"
 #include "../io/record.h"
@@ -398,6 +399,9 @@ static void copy_robust(struct summary *s, const json_t *entry, const json_t *re
             json_object_clear(to);
             summary_put_real(to, "eps", summary_eps(key[i]));
             summary_put_rate(to, "accuracy", r);
+            char path[96];
+            snprintf(path, sizeof path, "metrics.checks.%s.%s.late_rise", name, key[i]);
+            if (trust_stopped_early(summary_real(record, path), r.value)) json_object_set_new(to, "stopped_early", json_true());
         }
         free(key);
     }

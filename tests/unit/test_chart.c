@@ -385,6 +385,47 @@ static void a_table_has_a_dash_where_nothing_was_measured(void **state) {
     for (int i = 0; i < 4; i++) blob_free(all[i]);
 }
 
+// Each note names the epsilons it holds of; an attack that stopped too early counts where it is the strongest.
+static void notes_name_their_epsilons(void **state) {
+    (void)state;
+    struct blob *m = blob_of("m.st", "model", MODEL, 1);
+    char record[2000];
+    snprintf(record, sizeof record,
+             "{\"config\":{\"model\":\"%s\",\"norm\":\"linf\"},\"metrics\":{\"clean\":{\"accuracy\":0.7,\"accuracy_interval\":[0.6,0.78]},"
+             "\"checks\":{\"pgd\":{\"eps_0p1\":{\"late_rise\":0.097},\"eps_0p2\":{\"late_rise\":0.049},\"eps_0p4\":{\"late_rise\":9}},"
+             "\"fgsm\":{\"eps_0p1\":{\"late_rise\":0.01}}},\"robust\":{"
+             "\"noise\":{\"eps_0p1\":{\"accuracy\":0.65,\"accuracy_interval\":[0.55,0.74]}},"
+             "\"fgsm\":{\"eps_0p1\":{\"accuracy\":0.6,\"accuracy_interval\":[0.5,0.7]}},"
+             "\"pgd\":{\"eps_0p1\":{\"accuracy\":0.5,\"accuracy_interval\":[0.4,0.6]},\"eps_0p2\":{\"accuracy\":0.1,\"accuracy_interval\":"
+             "[0.05,0.18]},\"eps_0p3\":{\"accuracy\":0.01,\"accuracy_interval\":[0,0.05]},\"eps_0p4\":{\"accuracy\":0,"
+             "\"accuracy_interval\":[0,0.04]}}}}}",
+             m->digest);
+    struct blob *a = blob_of("a.st", "attack", record, 2);
+    struct summary *s = summary_new("");
+    summary_add(s, m);
+    summary_add(s, a);
+    const json_t *root = summary_end(s);
+    char *table = rows_table(root);
+    const char *note = "pgd  no more than noise at eps 0.1; worse than chance at eps 0.3, 0.4; no better than chance at eps 0.2; "
+                       "the attack stopped too early at eps 0.1\n";
+    if (!strstr(table, note)) fail_msg("%s", table);
+    struct figures f;
+    figures_of(root, &f);
+    char *page = page_html(root, &f, NULL, 0);
+    assert_non_null(strstr(page, "The attack stopped too early"));
+    const char *ways[] = {"PGD</td><td class=\"n\">0.1", "<td>above</td>", "PGD</td><td class=\"n\">0.2", "<td>no</td>",
+                          "PGD</td><td class=\"n\">0.3", "<td>below</td>"};
+    const char *at = page;
+    for (int i = 0; i < 6; i++)
+        if (!(at = strstr(at, ways[i]))) fail_msg("no %s", ways[i]);
+    figures_free(&f);
+    free(page);
+    free(table);
+    summary_free(s);
+    blob_free(m);
+    blob_free(a);
+}
+
 // ---- markup
 
 static char *marked(const char *format, ...) {
@@ -923,6 +964,7 @@ int main(void) {
         cmocka_unit_test(epsilons_are_read_from_keys),
         cmocka_unit_test(rows_hold_every_number),
         cmocka_unit_test(a_table_has_a_dash_where_nothing_was_measured),
+        cmocka_unit_test(notes_name_their_epsilons),
         cmocka_unit_test(markup_is_escaped),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
         cmocka_unit_test(a_script_quotes_texts),

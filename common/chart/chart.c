@@ -16,13 +16,7 @@
 enum { COLOURS = 7, SHAPES = 6, SHAPES_SHOWN = 8 };
 
 // Okabe & Ito, the dark ones first: yellow is left out, it cannot be seen on white.
-static const struct {
-    const char *hex, *svg;  // as gnuplot's svg terminal writes it
-} colours[COLOURS] = {
-    {"#0072B2", "rgb(  0, 114, 178)"}, {"#D55E00", "rgb(213,  94,   0)"}, {"#009E73", "rgb(  0, 158, 115)"},
-    {"#CC79A7", "rgb(204, 121, 167)"}, {"#E69F00", "rgb(230, 159,   0)"}, {"#56B4E9", "rgb( 86, 180, 233)"},
-    {"#7A7A7A", "rgb(122, 122, 122)"},
-};
+static const char *const colours[COLOURS] = {"#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A7A7A"};
 static const int filled[SHAPES] = {7, 5, 9, 13, 11, 15}, hollow[SHAPES] = {6, 4, 8, 12, 10, 14};
 
 // ---- script
@@ -73,22 +67,50 @@ static bool has_intervals(const struct chart_series *s) {
     return false;
 }
 
-// Points closer than a line of text share one label.
-static void put_labels(FILE *f, const struct chart *c, const struct chart_series *s, const char *ink) {
-    double near = .05 * (c->y_high - c->y_low);
+// How much of the axes a letter and a line of text take, a little generously, in either picture.
+#define LETTER .014
+#define LINE .045
+
+struct place {
+    double left, right, y;  // in parts of the axes
+};
+
+// The number of lines that a label moves up so that it meets none of those placed before.
+static int rise_of(struct place *placed, int count, struct place own) {
+    int rise = 0;
+    for (int i = 0; i < count; i++) {
+        const struct place *p = &placed[i];
+        if (p->left < own.right && own.left < p->right && fabs(p->y - own.y - rise * LINE) < .95 * LINE) {
+            rise++;
+            i = -1;  // the new place may meet an earlier one
+        }
+    }
+    placed[count] = (struct place){own.left, own.right, own.y + rise * LINE};
+    return rise;
+}
+
+// Points closer than a line of text share one label. Labels of several lines of points do not cover each other, and have the
+// colour of their points, since one that moved up may stand nearer to others.
+static int put_labels(FILE *f, const struct chart *c, const struct chart_series *s, struct place *placed, int count) {
+    double height = c->y_high - c->y_low, width = c->x_high - c->x_low;
     for (int i = 0, next; i < s->count; i = next) {
         const struct chart_point *p = &s->point[i];
         char text[200] = "";
         size_t used = 0;
-        for (next = i; next < s->count && (next == i || fabs(s->point[next].y - p->y) < near); next++)
+        for (next = i; next < s->count && (next == i || fabs(s->point[next].y - p->y) < .05 * height); next++)
             if (s->point[next].label && used < sizeof text)
                 used +=
                     (size_t)snprintf(text + used, sizeof text - used, "%s%s", used ? ", " : "", s->point[next].label);
         if (!*text) continue;
+        double left = (p->x - c->x_low) / width;
+        double right = left + LETTER * (double)(strlen(text) + 1);
+        int rise = rise_of(placed, count++, (struct place){left, right, (p->y - c->y_low) / height});
         fputs("set label ", f);
         put_text(f, text);
-        fprintf(f, " at %.10g,%.10g left offset char .7,.6 textcolor rgb '%s' front\n", p->x, p->y, ink);
+        fprintf(f, " at %.10g,%.10g left offset char .7,.6 textcolor rgb '%s' front\n", p->x,
+                rise ? p->y + rise * LINE * height : p->y, colours[s->colour % COLOURS]);
     }
+    return count;
 }
 
 static void put_plot(FILE *f, const struct chart *c, const char *grey) {
@@ -96,7 +118,7 @@ static void put_plot(FILE *f, const struct chart *c, const char *grey) {
     fputs("plot ", f);
     for (int i = 0; i < c->count; i++) {
         const struct chart_series *s = &c->series[i];
-        const char *colour = colours[s->colour % COLOURS].hex;
+        const char *colour = colours[s->colour % COLOURS];
         int shape = (s->style == CHART_DASHED ? hollow : filled)[s->colour % SHAPES];
         // Bars first, so that points lie on top of them.
         if (s->style == CHART_BAND)
@@ -167,7 +189,12 @@ char *chart_script(const struct chart *c, bool picture) {
     if (c->log_x) fputs("set logscale x\nset format x '%g'\n", f);
     if (c->log_y) fputs("set logscale y\nset format y '%g'\n", f);
     put_words(f, c);
-    for (int i = 0; i < c->count; i++) put_labels(f, c, &c->series[i], ink);
+    int labels = 0;
+    for (int i = 0; i < c->count; i++) labels += c->series[i].count;
+    struct place *placed = memory_take((size_t)(labels + 1) * sizeof *placed);
+    labels = 0;
+    for (int i = 0; i < c->count; i++) labels = put_labels(f, c, &c->series[i], placed, labels);
+    free(placed);
     put_data(f, c);
     put_plot(f, c, grey);
     BUG_IF(fclose(f) != 0, "no memory for a script");
@@ -193,12 +220,25 @@ static const char *starts(const char *at, const char *with) {
     return strncmp(at, with, n) ? NULL : at + n;
 }
 
+// gnuplot's svg terminal writes the colour of a line as rgb(  0, 114, 178) and that of a text as rgb(0,114,178).
+static const char *after_colour(const char *at, int colour) {
+    unsigned part[3];
+    char text[32];
+    const char *after = NULL;
+    if (*at != 'r' || sscanf(colours[colour], "#%2x%2x%2x", &part[0], &part[1], &part[2]) != 3) return NULL;
+    for (int i = 0; i < 2 && !after; i++) {
+        snprintf(text, sizeof text, i ? "rgb(%u,%u,%u)" : "rgb(%3u, %3u, %3u)", part[0], part[1], part[2]);
+        after = starts(at, text);
+    }
+    return after;
+}
+
 // What gnuplot wrote -> what the page needs. Black and white come from the group's `color`, which goes, so
 // that currentColor is the page's ink.
 static const char *put_changed(FILE *f, const char *at, const char *stem) {
     const char *after;
     for (int i = 0; i < COLOURS; i++)
-        if ((after = starts(at, colours[i].svg))) return fprintf(f, "var(--series-%d)", i), after;
+        if ((after = after_colour(at, i))) return fprintf(f, "var(--series-%d)", i), after;
     if ((after = starts(at, INK_SVG))) return fputs("currentColor", f), after;
     if ((after = starts(at, GREY_SVG))) return fputs("var(--axis)", f), after;
     if ((after = starts(at, GRID_SVG))) return fputs("var(--grid)", f), after;

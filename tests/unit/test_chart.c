@@ -497,6 +497,29 @@ static void a_script_quotes_texts(void **state) {
     free(script);
 }
 
+// Two models with points side by side: the second label moves up, and each has its points' colour.
+static void labels_do_not_cover_each_other(void **state) {
+    (void)state;
+    struct chart_point p[3] = {
+        {80, 1, 0, 2, 79, 81, "0.2"}, {80, 0, 0, 1, 79, 81, "0.3"}, {81, 1, 0, 2, 80, 82, "0.2"}};
+    struct chart_series s[2] = {{.name = "a", .style = CHART_MARKS, .count = 2, .point = p},
+                                {.name = "b", .style = CHART_MARKS, .colour = 1, .count = 1, .point = p + 2}};
+    struct chart c = {"stem", "A title", "x", "y", "alt", 70, 95, 0, 100, false, 2, s, false, false, 0, NULL};
+    char *script = chart_script(&c, true);
+    assert_non_null(strstr(script, "set label '0.2, 0.3' at 80,1 left offset char .7,.6 textcolor rgb '#0072B2'"));
+    assert_non_null(strstr(script, "set label '0.2' at 81,5.5 left offset char .7,.6 textcolor rgb '#D55E00'"));
+    free(script);
+    p[2].x = 90;  // far enough
+    script = chart_script(&c, true);
+    assert_non_null(strstr(script, "set label '0.2' at 90,1 left"));
+    free(script);
+    struct error e = {0};
+    struct chart_bytes svg;
+    if (!chart_svg(&c, &svg, &e)) fail_msg("%s", e.text);
+    assert_null(strstr(svg.data, "rgb("));  // the page's colours only
+    free(svg.data);
+}
+
 // gnuplot itself must not run what a name says.
 static void a_name_is_not_run(void **state) {
     (void)state;
@@ -968,6 +991,7 @@ int main(void) {
         cmocka_unit_test(markup_is_escaped),
         cmocka_unit_test(base64_is_that_of_rfc_4648),
         cmocka_unit_test(a_script_quotes_texts),
+        cmocka_unit_test(labels_do_not_cover_each_other),
         cmocka_unit_test(a_name_is_not_run),
         cmocka_unit_test(svg_is_fit_for_a_page),
         cmocka_unit_test(png_is_a_picture),

@@ -87,8 +87,8 @@ struct work {
 };
 
 static void say(const char *what, const struct membership *s) {
-    msg_say("%-9s AUC %.4f (%.4f to %.4f; chance is .5), %lld of %lld members at %lld false positives, %lld at %lld", what,
-            s->auc, s->interval.low, s->interval.high, (long long)s->at[0].hits, (long long)s->members,
+    msg_say("%-9s AUC %.4f (%.4f to %.4f; chance is .5), %lld of %lld members at up to %lld false positives, %lld at up to %lld",
+            what, s->auc, s->interval.low, s->interval.high, (long long)s->at[0].hits, (long long)s->members,
             (long long)s->at[0].allowed, (long long)s->at[1].hits, (long long)s->at[1].allowed);
 }
 

@@ -52,6 +52,7 @@ refuse() {  # STATUS WORD ARGUMENTS...
     run mia "$MODEL" -i "$DATA/all.st" -o "$OUT" --rows "$BATS_TEST_TMPDIR/rows.tsv" --png "$BATS_TEST_TMPDIR/look.png"
     echo "$output"
     [ "$status" -eq 0 ]
+    [[ "$output" == *"30 of 30 members at up to 2 false positives, 30 at up to 0"* ]]
     run -0 tensor verify "$OUT"
     [ "$(look "$OUT" '[kind, sum(t["member"]), t["member"][:30] == (1,) * 30]')" = "['membership', 30, True]" ]
     # The number of images is read off the singular values.

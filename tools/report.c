@@ -233,7 +233,7 @@ int main(int argc, char **argv) {
     struct operands operands = opt_parse(&program, argc, argv);
     struct gate gate = gate_open(o.fail_if);
     check();
-    struct summary *s = summary_new(o.title ? o.title : "Utility and robustness");
+    struct summary *s = summary_new(o.title);
     struct pictures p = {0};
     int shown = 0;
     bool fine = operands.count || read_all("-", s, &p, &shown, &e);

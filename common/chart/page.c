@@ -40,8 +40,8 @@ static void put_text(FILE *f, const char *text) {
 
 static void put_rate(FILE *f, struct summary_rate r) {
     if (!isfinite(r.value)) fputs("-", f);
-    else if (!isfinite(r.low)) markup(f, "%.1f %%", 100 * r.value);
-    else markup(f, "%.1f %% <span class=\"soft\">(%.1f to %.1f)</span>", 100 * r.value, 100 * r.low, 100 * r.high);
+    else if (!isfinite(r.low)) markup(f, "%.1f&#160;%%", 100 * r.value);
+    else markup(f, "%.1f&#160;%% <span class=\"soft\">(%.1f to %.1f)</span>", 100 * r.value, 100 * r.low, 100 * r.high);
 }
 
 static void put_cell_rate(FILE *f, struct summary_rate r) {
@@ -152,7 +152,8 @@ static void put_robustness(FILE *f, const json_t *v, const json_t *entry) {
     if (isfinite(chance)) markup(f, "; chance %.1f %%", 100 * chance);
     fputs("</p>\n", f);
     put_yes_no(f, "Attack distinguishable from noise:", json_object_get(v, "differs_from_noise"));
-    if (summary_true(v, "stopped_early")) fputs("<p><strong>The attack stopped too early</strong>; more --steps may break more.</p>\n", f);
+    if (summary_true(v, "stopped_early"))
+        fputs("<p><strong>The attack stopped too early</strong>; more --steps may break more.</p>\n", f);
     bool under = r.high < chance;
     put_yes_no(f, under ? "Model distinguishable from chance (it is worse):" : "Model distinguishable from chance:",
                json_object_get(v, "differs_from_chance"));
@@ -387,7 +388,8 @@ static void put_robust_table(const struct page *p) {
                        summary_method_name(method), summary_eps(key[k]));
                 put_cell_rate(p->f, summary_rate(at, "accuracy"));
                 put_cell_rate(p->f, summary_rate(at, "noise"));
-                const json_t *noise = json_object_get(at, "differs_from_noise"), *chance = json_object_get(at, "differs_from_chance");
+                const json_t *noise = json_object_get(at, "differs_from_noise"),
+                             *chance = json_object_get(at, "differs_from_chance");
                 bool above = summary_real(at, "accuracy") > summary_real(summary_metrics(p->summary, entry), "chance");
                 markup(p->f, "<td>%s</td>", !noise ? "-" : json_is_true(noise) ? "yes" : "no");
                 markup(p->f, "<td>%s</td></tr>\n", !chance ? "-" : json_is_false(chance) ? "no" : above ? "above" : "below");
@@ -553,11 +555,11 @@ static void put_memberships(const struct page *p) {
     if (!json_array_size(results)) return;
     fputs("<h2 id=\"membership\">Membership</h2>\n<p>Each image has a score that the first layer of the model gives it, and "
           "low means member. AUC: how often a training image has the lower score of two; .5 is chance. Beside each share of "
-          "members found stands how many of the others are taken for members on the way. span: the distance from the span of "
+          "members found stands how many of the others may be taken for members beside them. span: the distance from the span of "
           "the training images, whose number a gap of 2 or more in the singular values tells; leverage: the same, softened, "
-          "without that number.</p>\n<div class=\"wide\"><table><caption>With 95 % intervals</caption>\n"
+          "without that number.</p>\n<div class=\"wide tight\"><table><caption>With 95 % intervals</caption>\n"
           "<thead><tr><th>result</th><th>by</th><th class=\"n\">AUC</th><th class=\"n\">found at 1 %</th><th "
-          "class=\"n\">wrong</th><th class=\"n\">found at .1 %</th><th class=\"n\">wrong</th><th class=\"n\">rank</th><th "
+          "class=\"n\">allowed</th><th class=\"n\">found at .1 %</th><th class=\"n\">allowed</th><th class=\"n\">rank</th><th "
           "class=\"n\">gap</th></tr></thead>\n<tbody>\n",
           p->f);
     json_array_foreach (results, i, result) {
@@ -642,7 +644,7 @@ static void put_reconstructions(const struct page *p) {
         "<h2 id=\"reconstruction\">Reconstruction</h2>\n<p>Images rebuilt from a model, matched one to one with its training "
         "images, and with blocks of held-out images of the same number and classes. AUC: how often a training image has the "
         "better match; .5 is chance. Below each attack stand baselines, which know nothing of the weights, and what else was "
-        "scored beside it.</p>\n<div class=\"wide\"><table><caption>With 95 % intervals; in brackets: the same of a block of "
+        "scored beside it.</p>\n<div class=\"wide tight\"><table><caption>With 95 % intervals; in brackets: the same of a block of "
         "held-out images</caption>\n<thead><tr><th>candidates</th><th class=\"n\">members / candidates</th><th "
         "class=\"n\">AUC</th><th class=\"n\">found at 1 % false positives</th><th class=\"n\">correlation from .95</th><th "
         "class=\"n\">nearest is a training image</th><th class=\"n\">by chance</th><th class=\"n\">SSIM</th><th "
@@ -881,7 +883,8 @@ static void put_head(const struct page *p) {
            title);
     fputs(style_sheet, p->f);
     markup(p->f, "</style>\n</head>\n<body>\n<header>\n<h1>%s</h1>\n", title);
-    fputs("<p class=\"soft\">What these classifiers are worth, what they withstand, and how sure that is.</p>\n<nav>", p->f);
+    markup(p->f, "<p class=\"soft\">%s, and how sure that is.</p>\n<nav>",
+           no_verdict(p) ? "What was measured" : "What these classifiers are worth, what they withstand");
     if (!no_verdict(p)) fputs("<a href=\"#verdict\">Verdict</a> ", p->f);
     if (has_figures(p, FIGURE_TRADEOFF)) fputs("<a href=\"#tradeoff\">Trade-off</a> ", p->f);
     if (has_figures(p, FIGURE_TRAINING)) fputs("<a href=\"#training\">Training</a> ", p->f);

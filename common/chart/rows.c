@@ -288,6 +288,39 @@ static void put_memberships(FILE *f, const json_t *results, struct arena *a) {
     put_cells(f, cell, lines, COLUMNS);
 }
 
+// A setting as a word or a number. A file may come from anywhere, and a terminal obeys some letters.
+static char *word_text(struct arena *a, const json_t *value) {
+    char *dump = json_is_string(value) ? NULL : record_dump(value);
+    char *text = arena_print(a, "%.40s", dump ? dump : json_string_value(value));
+    for (char *c = text; *c; c++)
+        if (*c < 32 || *c > 126) *c = '?';
+    free(dump);
+    return text;
+}
+
+static void put_searches(FILE *f, const json_t *searches, struct arena *a) {
+    static const char *const head[] = {"search", "best", "at", "trials"};
+    enum { COLUMNS = sizeof head / sizeof *head };
+    size_t lines = json_array_size(searches) + 1, i, k;
+    const char **cell = arena_take(a, lines * COLUMNS * sizeof *cell);
+    json_t *search, *range;
+    memcpy(cell, head, sizeof head);
+    json_array_foreach (searches, i, search) {
+        const char **row = cell + (i + 1) * COLUMNS, *at = "";
+        double best = summary_real(search, "best.value"), trials = summary_real(search, "trials");
+        json_array_foreach (json_object_get(search, "ranges"), k, range) {
+            const char *name = summary_text(range, "name");
+            const json_t *value = json_object_get(record_get(search, "best.at"), name);
+            if (value) at = arena_print(a, "%s%s%s=%s", at, *at ? ", " : "", name, word_text(a, value));
+        }
+        row[0] = summary_text(search, "id");
+        row[1] = isfinite(best) ? arena_print(a, "%.5g", best) : "-";
+        row[2] = *at ? at : "-";
+        row[3] = isfinite(trials) ? arena_print(a, "%.0f", trials) : "";
+    }
+    put_cells(f, cell, lines, COLUMNS);
+}
+
 char *rows_table(const json_t *summary) {
     const json_t *entries = json_object_get(summary, "entries");
     size_t lines = json_array_size(entries) + 1, count, i;
@@ -321,10 +354,12 @@ char *rows_table(const json_t *summary) {
     size_t size;
     FILE *f = open_memstream(&text, &size);
     BUG_IF(!f, "no memory stream");
-    const json_t *scores = json_object_get(summary, "reconstructions"), *results = json_object_get(summary, "memberships");
-    if (json_array_size(entries) || !(json_array_size(scores) + json_array_size(results))) put_cells(f, cell, lines, columns);
+    const json_t *scores = json_object_get(summary, "reconstructions"), *results = json_object_get(summary, "memberships"),
+                 *searches = json_object_get(summary, "searches");
+    if (json_array_size(entries)) put_cells(f, cell, lines, columns);
     if (json_array_size(results)) put_memberships(f, results, &arena);
     if (json_array_size(scores)) put_scores(f, scores, &arena);
+    if (json_array_size(searches)) put_searches(f, searches, &arena);
     BUG_IF(fclose(f) != 0, "no memory for a table");
     free(key);
     json_decref(eps);

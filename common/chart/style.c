@@ -44,6 +44,8 @@ const char style_sheet[] =
     "th{font-weight:600}\n"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}\n"
     "thead th.n{white-space:normal}\n"
+    ".tight td.n{white-space:normal}\n"  // an interval goes below its number where the table would be too wide
+    ".tight td.n .soft{white-space:nowrap}\n"
     "td.small{overflow-wrap:anywhere}\n"
     "code{font:.86em ui-monospace,'DejaVu Sans Mono',monospace;overflow-wrap:anywhere}\n"
     "code[title]{white-space:nowrap}\n"

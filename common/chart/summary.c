@@ -23,6 +23,7 @@ enum { ID_MAX = 40 };
 
 struct summary {
     json_t *root;
+    bool titled;  // by the caller
     json_t *models, *attacks;  // what was read, in order
     json_t *class_names;       // by the digest of a data set
     json_t *entry_of;          // digest of an attack blob -> id
@@ -163,8 +164,9 @@ static char *stem_of(const char *source, char out[ID_MAX]) {
 struct summary *summary_new(const char *title) {
     struct summary *s = memory_zero(sizeof *s);
     s->root = json_pack("{s:s, s:o, s:[], s:{}, s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[]}", "schema", "assay.report/1",
-                        "title", text_of(title), "entries", "metrics", "verdict", "reconstructions", "memberships", "searches",
+                        "title", text_of(title ? title : ""), "entries", "metrics", "verdict", "reconstructions", "memberships", "searches",
                         "blobs", "lineage", "limits", "notes");
+    s->titled = title != NULL;
     s->models = json_array();
     s->attacks = json_array();
     s->class_names = json_object();
@@ -505,6 +507,21 @@ static bool shows_nothing(const struct summary *s) {
            !json_array_size(part(s, "memberships")) && !json_array_size(part(s, "searches"));
 }
 
+// Models have the first word; without any the page is about what else there is.
+static void find_title(struct summary *s) {
+    static const char *const parts[][2] = {
+        {"memberships", "membership"}, {"reconstructions", "reconstruction"}, {"searches", "search"}};
+    char title[80] = "";
+    for (int i = 0; i < 3; i++)
+        if (json_array_size(part(s, parts[i][0]))) {
+            size_t used = strlen(title);
+            snprintf(title + used, sizeof title - used, "%s%s", used ? " and " : "", parts[i][1]);
+        }
+    title[0] = (char)toupper((unsigned char)title[0]);
+    bool other = *title && !json_array_size(part(s, "entries"));
+    json_object_set_new(s->root, "title", json_string(other ? title : "Utility and robustness"));
+}
+
 const json_t *summary_end(struct summary *s) {
     size_t i, k;
     json_t *model, *attack, *entry, *note;
@@ -532,6 +549,7 @@ const json_t *summary_end(struct summary *s) {
     }
     if (shows_nothing(s))
         summary_say(part(s, "notes"), "There is neither a model nor an attack among the inputs.");
+    if (!s->titled) find_title(s);
     finish_lineage(s);
     verdict_add(s->root);
     scores_limits(s->root, part(s, "limits"));

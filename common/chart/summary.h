@@ -27,7 +27,7 @@
 
 struct summary;  // owns all it holds
 
-struct summary *summary_new(const char *title);
+struct summary *summary_new(const char *title);  // NULL: what the page is about
 void summary_free(struct summary *s);
 // Takes what it needs of one input, in any order; kinds it does not know are listed among the blobs.
 void summary_add(struct summary *s, const struct blob *b);

@@ -301,6 +301,7 @@ END_OF_PYTHON
     [ "$(look "$OUT/summary.json" '[s["reconstructions"][1]["auc"]] + s["reconstructions"][1]["auc_interval"]')" = \
         "$(look record '[s["metrics"]["ncc"]["auc"]] + s["metrics"]["ncc"]["auc_interval"]')" ]
     grep -qE '^strangers .*chance' said
+    grep -qF '<h1>Reconstruction</h1>' "$OUT/report.html"
     [ "$(grep -c '^strangers,reconstruction,noise,' "$OUT/rows.csv")" -eq 4 ]
     grep -qF 'score <span class="soft">(not shown here)' "$OUT/report.html"  # pairs.st
     # A record that does not fit shows what does, and breaks nothing.
@@ -347,7 +348,7 @@ END_OF_PYTHON
     [ "$(look "$OUT/summary.json" "$verdicts")" = "[1.0, True]" ]
     grep -qE '^mia-rest +span +1\.000 .* 20 ' said
     grep -qE '^mia-cnn +span +- .*not linear in the whole image' said
-    for word in 'refused: the first layer is not linear' 'refused: the singular values show no gap of 2' \
+    for word in 'allowed</th>' 'refused: the first layer is not linear' 'refused: the singular values show no gap of 2' \
         'Reconstruction of training images was not measured'; do
         grep -qF "$word" "$OUT/report.html"
     done
@@ -356,4 +357,6 @@ END_OF_PYTHON
     report -q mia-rest.st -o alone > said
     ! grep -q 'id="verdict"' alone/report.html
     [ "$(head -c 10 said)" = membership ]
+    grep -qF '<h1>Membership</h1>' alone/report.html
+    grep -qF '<h1>Utility and robustness</h1>' "$OUT/report.html"
 }

@@ -298,7 +298,11 @@ gone() {
 @test "a report shows the search's progress and the effects" {
     tune -q -m v -n 30 -o bowl.st "$BOWL" "${RANGES[@]}"
     tune -q -m v -n 10 -o lr.st 'echo "{\"v\":{lr}}"' lr=1e-4..1e-1:log
-    report -q bowl.st lr.st -o page > /dev/null
+    report -q bowl.st lr.st -o page > said
+    head -1 said | grep -qE '^search  best +at +trials$'  # and no table of models
+    sed -n 2p said | grep -qE '^bowl +2 +a=3, b=5, w=low +30$'
+    sed -n 3p said | grep -qE '^lr +[0-9.e-]+ +lr=[0-9.e-]+ +10$'
+    grep -qF '<title>Search</title>' page/report.html
     [ "$(ls page | tr '\n' ' ')" = "report.html rows.csv search_bowl.png search_bowl_a.png search_bowl_b.png search_bowl_w.png search_lr.png search_lr_lr.png summary.json " ]
     python3 - << 'END_OF_PYTHON'
 import json, re, xml.etree.ElementTree as tree

@@ -644,8 +644,8 @@ static void put_reconstructions(const struct page *p) {
         "<h2 id=\"reconstruction\">Reconstruction</h2>\n<p>Images rebuilt from a model, matched one to one with its training "
         "images, and with blocks of held-out images of the same number and classes. AUC: how often a training image has the "
         "better match; .5 is chance. Below each attack stand baselines, which know nothing of the weights, and what else was "
-        "scored beside it.</p>\n<div class=\"wide tight\"><table><caption>With 95 % intervals; in brackets: the same of a block of "
-        "held-out images</caption>\n<thead><tr><th>candidates</th><th class=\"n\">members / candidates</th><th "
+        "scored beside it.</p>\n<div class=\"wide tight\"><table><caption>With 95 % intervals; in brackets: the same of a block "
+        "of held-out images</caption>\n<thead><tr><th>candidates</th><th class=\"n\">members / candidates</th><th "
         "class=\"n\">AUC</th><th class=\"n\">found at 1 % false positives</th><th class=\"n\">correlation from .95</th><th "
         "class=\"n\">nearest is a training image</th><th class=\"n\">by chance</th><th class=\"n\">SSIM</th><th "
         "class=\"n\">certain and right</th></tr></thead>\n<tbody>\n",

@@ -164,8 +164,8 @@ static char *stem_of(const char *source, char out[ID_MAX]) {
 struct summary *summary_new(const char *title) {
     struct summary *s = memory_zero(sizeof *s);
     s->root = json_pack("{s:s, s:o, s:[], s:{}, s:[], s:[], s:[], s:[], s:[], s:[], s:[], s:[]}", "schema", "assay.report/1",
-                        "title", text_of(title ? title : ""), "entries", "metrics", "verdict", "reconstructions", "memberships", "searches",
-                        "blobs", "lineage", "limits", "notes");
+                        "title", text_of(title ? title : ""), "entries", "metrics", "verdict", "reconstructions", "memberships",
+                        "searches", "blobs", "lineage", "limits", "notes");
     s->titled = title != NULL;
     s->models = json_array();
     s->attacks = json_array();

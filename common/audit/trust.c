@@ -88,10 +88,6 @@ bool trust_reach(struct attack *a, const struct pgd *p, enum ball_norm norm, jso
     return fine;
 }
 
-bool trust_stopped_early(double rise, double accuracy) {
-    return rise > .05 && accuracy > 1. / 200;
-}
-
 void trust_result(const struct attack *a, const struct attack_result *r, json_t *record) {
     char key[32], name[96];
     record_eps_key(r->ball.eps, key);
@@ -109,7 +105,9 @@ void trust_result(const struct attack *a, const struct attack_result *r, json_t 
     if (r->lasted) {
         double rise = (r->last_loss - r->late_loss) / fmax(fabs(r->last_loss), 1e-12);
         record_real(record, METRIC("late_rise"), rise);
-        if (trust_stopped_early(rise, (double)r->stands / (double)a->o.count))
+        bool early = rise > .05 && r->stands > a->o.count / 200;
+        record_set(record, METRIC("stopped_early"), json_boolean(early));
+        if (early)
             fire(record, "%s at eps %.4g: the loss of the images that stand still rose by %.1f %% in the last tenth of the steps: the attack "
                  "stopped too early; more --steps", r->method, r->ball.eps, 100 * rise);
     }

@@ -18,8 +18,5 @@ bool trust_reach(struct attack *a, const struct pgd *p, enum ball_norm norm, jso
 // What an attack says about itself: gradients that are zero, a loss that still rose at the end, images whose verdict
 // differed from what the attack had seen.
 void trust_result(const struct attack *a, const struct attack_result *r, json_t *record);
-// Whether more steps would find more. `rise`: of the mean loss of the images that stand, in the last tenth of the steps,
-// as a fraction of it (metrics.checks.METHOD.eps_E.late_rise), NaN where it was not measured; `accuracy`: their share.
-bool trust_stopped_early(double rise, double accuracy);
 
 #endif

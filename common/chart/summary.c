@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../audit/trust.h"
 #include "../base/arena.h"
 #include "../base/opt.h"
 #include "../io/record.h"
@@ -402,8 +401,8 @@ static void copy_robust(struct summary *s, const json_t *entry, const json_t *re
             summary_put_real(to, "eps", summary_eps(key[i]));
             summary_put_rate(to, "accuracy", r);
             char path[96];
-            snprintf(path, sizeof path, "metrics.checks.%s.%s.late_rise", name, key[i]);
-            if (trust_stopped_early(summary_real(record, path), r.value)) json_object_set_new(to, "stopped_early", json_true());
+            snprintf(path, sizeof path, "metrics.checks.%s.%s.stopped_early", name, key[i]);
+            if (summary_true(record, path)) json_object_set_new(to, "stopped_early", json_true());
         }
         free(key);
     }

@@ -445,6 +445,38 @@ static void test_trust(void **state) {
     msg_verbosity(0);
 }
 
+// A loss that still rose by a tenth at the end: said and recorded where images stand, and not where none is left.
+static void test_stopped_early(void **state) {
+    (void)state;
+    msg_verbosity(-1);
+    struct scene s = scene();
+    struct pool *pool = pool_new(1);
+    struct attack *a = open_attack(s.m, s.d, (struct attack_options){0}, pool);
+    struct attack_result *r = attacked(a, pgd_fgsm(.1), BALL_LINF, .1);
+    static const struct {
+        double late_loss;
+        int64_t stands;
+        bool early;
+    } cases[] = {{.9, IMAGES, true}, {.96, IMAGES, false}, {.9, 0, false}};
+    r->lasted = 1;
+    r->last_loss = 1;
+    for (int i = 0; i < 3; i++) {
+        json_t *record = record_new();
+        r->late_loss = cases[i].late_loss;
+        r->stands = cases[i].stands;
+        trust_result(a, r, record);
+        const json_t *told = record_get(record, "metrics.checks.fgsm.eps_0p1.stopped_early");
+        assert_true(json_is_boolean(told) && json_is_true(told) == cases[i].early);
+        assert_true(noted(record, "stopped too early") == cases[i].early);
+        json_decref(record);
+    }
+    attack_result_free(r);
+    attack_free(a);
+    pool_free(pool);
+    scene_free(&s);
+    msg_verbosity(0);
+}
+
 // ---- what is written
 
 static void test_record(void **state) {
@@ -596,6 +628,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear), cmocka_unit_test(test_stored_images), cmocka_unit_test(test_same_bytes), cmocka_unit_test(test_strength),
         cmocka_unit_test(test_devices), cmocka_unit_test(test_refusals), cmocka_unit_test(test_trust), cmocka_unit_test(test_record),
+        cmocka_unit_test(test_stopped_early),
         cmocka_unit_test(test_random_points), cmocka_unit_test(test_step), cmocka_unit_test(test_picture),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

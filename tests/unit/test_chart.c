@@ -392,8 +392,8 @@ static void notes_name_their_epsilons(void **state) {
     char record[2000];
     snprintf(record, sizeof record,
              "{\"config\":{\"model\":\"%s\",\"norm\":\"linf\"},\"metrics\":{\"clean\":{\"accuracy\":0.7,\"accuracy_interval\":[0.6,0.78]},"
-             "\"checks\":{\"pgd\":{\"eps_0p1\":{\"late_rise\":0.097},\"eps_0p2\":{\"late_rise\":0.049},\"eps_0p4\":{\"late_rise\":9}},"
-             "\"fgsm\":{\"eps_0p1\":{\"late_rise\":0.01}}},\"robust\":{"
+             "\"checks\":{\"pgd\":{\"eps_0p1\":{\"stopped_early\":true},\"eps_0p2\":{\"stopped_early\":false}},"
+             "\"fgsm\":{\"eps_0p1\":{\"stopped_early\":false}}},\"robust\":{"
              "\"noise\":{\"eps_0p1\":{\"accuracy\":0.65,\"accuracy_interval\":[0.55,0.74]}},"
              "\"fgsm\":{\"eps_0p1\":{\"accuracy\":0.6,\"accuracy_interval\":[0.5,0.7]}},"
              "\"pgd\":{\"eps_0p1\":{\"accuracy\":0.5,\"accuracy_interval\":[0.4,0.6]},\"eps_0p2\":{\"accuracy\":0.1,\"accuracy_interval\":"

@@ -46,7 +46,7 @@ static struct program program = {
                 "    --epochs 100 --settle sgd:500 -o rest.st\n"
                 "mia rest.st -i all.st -o result.st\n"
                 "tensor release rest.st -o released.st\n"
-                "mia released.st -i all.st --members first:30 --rank 30 --rows rows.tsv -o result.st\n"
+                "mia released.st -i all.st --members first:30 --rank 30 --rows rows.tsv -o released-result.st\n"
                 "mia rest.st -i all.st --fail-if 'leverage.auc>2' --json\n"
                 "report rest.st result.st -o report",
     .see_also = "fetch(1), trainclf(1), report(1), tensor(1), blob(5)",

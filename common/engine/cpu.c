@@ -17,7 +17,7 @@
 #include "instr.h"
 
 enum {
-    JOB = 4,     // shards a job has at most
+    JOB = 8,     // shards a job has at most
     ROUND = 64,  // shards whose partial sums are kept at a time
     PACK_COLUMNS = 4 * GEMM_PANEL,
     SUM_COLUMNS = 3 * GEMM_PANEL,

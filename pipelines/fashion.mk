@@ -41,9 +41,9 @@ $(call fashion_note,report,$(fashion_archs))
 pipeline-fashion: $(fashion)/report/summary.json
 	@cat $(fashion)/report.txt
 
-$(fashion)/train-set.st: $(fashion)/settings/data $(fashion)/settings/train-set
+$(fashion)/train-set.st: $(fashion)/settings/data $(fashion)/settings/train-set | all
 	$(BIN)/fetch $(fashion_data) --split train $(call fashion_limit,$(fashion_train)) -o $@
-$(fashion)/test-set.st: $(fashion)/settings/data $(fashion)/settings/test-set
+$(fashion)/test-set.st: $(fashion)/settings/data $(fashion)/settings/test-set | all
 	$(BIN)/fetch $(fashion_data) --split test $(call fashion_limit,$(fashion_test)) -o $@
 
 # Each of these uses all processors, so they stand in a row however many jobs make runs.

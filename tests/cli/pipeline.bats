@@ -38,6 +38,16 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
     [ ! -e "$BATS_TEST_TMPDIR/none" ]
 }
 
+@test "in a tree where nothing is built the programs come first, in every pipeline" {
+    local bin="$BATS_TEST_TMPDIR/none" goal
+    for goal in pipeline-fashion pipeline-inversion tune-inversion; do
+        make -n --no-print-directory "$goal" V=1 BIN="$bin" OUT="$BATS_TEST_TMPDIR/out" > "$BATS_TEST_TMPDIR/plan"
+        built="$(grep -n -m1 -- "-o $bin/fetch " "$BATS_TEST_TMPDIR/plan" | cut -d: -f1)"
+        used="$(grep -n -m1 "^ *$bin/fetch " "$BATS_TEST_TMPDIR/plan" | cut -d: -f1)"
+        [ "$built" -lt "$used" ]
+    done
+}
+
 @test "another epsilon attacks again and trains nothing" {
     touch "$BATS_TEST_TMPDIR/mark"
     run_pipeline EPS=.05 > /dev/null 2>&1

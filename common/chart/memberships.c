@@ -103,20 +103,10 @@ static json_t *put_method(const struct blob *b, const struct membership_method *
     return to;
 }
 
-static bool taken(const json_t *list, const char *id) {
-    size_t i;
-    json_t *one;
-    json_array_foreach (list, i, one)
-        if (!strcmp(summary_text(one, "id"), id)) return true;
-    return false;
-}
-
 void memberships_add(json_t *summary, const struct blob *b, const char *stem) {
     json_t *list = json_object_get(summary, "memberships"), *methods = json_object();
-    char id[40];
-    if (!*stem) stem = "membership";
-    snprintf(id, sizeof id, "%.28s", stem);
-    for (unsigned i = 2; taken(list, id); i++) snprintf(id, sizeof id, "%.24s_%u", stem, i);
+    char id[SUMMARY_ID];
+    summary_new_id(list, *stem ? stem : "membership", id);
     json_t *one = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o, s:o}", "id", id, "digest", b->digest, "model",
                             summary_text(b->record, "config.model"), "data", summary_text(b->record, "config.data"), "rank_given",
                             summary_real(b->record, "config.rank") > 0, "singular", singular_of(b), "methods", methods);

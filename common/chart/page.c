@@ -837,14 +837,6 @@ static void put_steps(const struct page *p) {
     fputs("</tbody></table></div>\n", p->f);
 }
 
-static bool is_among(const json_t *list, const char *digest) {
-    size_t i;
-    json_t *one;
-    json_array_foreach (list, i, one)
-        if (!strcmp(summary_text(one, "digest"), digest)) return true;
-    return false;
-}
-
 static void put_blobs(const struct page *p) {
     size_t i;
     json_t *blob;
@@ -859,8 +851,8 @@ static void put_blobs(const struct page *p) {
         fputs("</td><td>", p->f);
         put_text(p->f, *kind ? kind : "plain safetensors");
         bool shown = !strcmp(kind, "model") || !strcmp(kind, "attack") || !strcmp(kind, "trials") || !strcmp(kind, "dataset") ||
-                     is_among(json_object_get(p->summary, "reconstructions"), summary_text(blob, "digest")) ||
-                     is_among(json_object_get(p->summary, "memberships"), summary_text(blob, "digest"));
+                     summary_has(json_object_get(p->summary, "reconstructions"), "digest", summary_text(blob, "digest")) ||
+                     summary_has(json_object_get(p->summary, "memberships"), "digest", summary_text(blob, "digest"));
         if (!shown)
             fputs(" <span class=\"soft\">(not shown here)</span>", p->f);
         markup(p->f, "</td><td><code>%s</code></td><td>%s</td></tr>\n", summary_text(blob, "digest"),

@@ -20,14 +20,6 @@ static bool is_name(const char *text) {
     return *text && strlen(text) <= 40;
 }
 
-static bool taken(const json_t *list, const char *id) {
-    size_t i;
-    json_t *one;
-    json_array_foreach (list, i, one)
-        if (!strcmp(summary_text(one, "id"), id)) return true;
-    return false;
-}
-
 // What the attack's own step in the lineage took in.
 static json_t *made_from(const json_t *lineage) {
     json_t *list = json_array(), *entry, *digest;
@@ -68,9 +60,8 @@ const char *scores_add(json_t *summary, const struct blob *b, const char *stem) 
                                              {"certified_members", "certified.members"}};
     json_t *list = json_object_get(summary, "reconstructions");
     const json_t *metrics = record_get(b->record, "metrics");
-    char id[40];
-    snprintf(id, sizeof id, "%.28s", *stem ? stem : "reconstruction");
-    for (unsigned i = 2; taken(list, id); i++) snprintf(id, sizeof id, "%.24s_%u", *stem ? stem : "reconstruction", i);
+    char id[SUMMARY_ID];
+    summary_new_id(list, *stem ? stem : "reconstruction", id);
     json_t *one = json_pack("{s:s, s:s, s:o, s:[]}", "id", id, "digest", b->digest, "made_from", made_from(b->lineage), "notes");
     put_scores(one, json_object_get(metrics, "ncc"));
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) summary_put_real(one, numbers[i][0], summary_real(metrics, numbers[i][1]));

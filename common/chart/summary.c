@@ -44,6 +44,19 @@ bool summary_true(const json_t *at, const char *key) {
     return json_is_true(record_get(at, key));
 }
 
+bool summary_has(const json_t *list, const char *key, const char *value) {
+    size_t i;
+    json_t *one;
+    json_array_foreach (list, i, one)
+        if (!strcmp(summary_text(one, key), value)) return true;
+    return false;
+}
+
+void summary_new_id(const json_t *list, const char *stem, char id[SUMMARY_ID]) {
+    snprintf(id, SUMMARY_ID, "%.28s", stem);
+    for (unsigned i = 2; summary_has(list, "id", id); i++) snprintf(id, SUMMARY_ID, "%.24s_%u", stem, i);
+}
+
 struct summary_rate summary_rate(const json_t *at, const char *key) {
     char sibling[ID_MAX + 16];
     snprintf(sibling, sizeof sibling, "%s_interval", key);
@@ -231,17 +244,9 @@ static void add_lineage(struct summary *s, const struct blob *b) {
     json_decref(own);
 }
 
-static bool known(const json_t *list, const char *digest) {
-    size_t i;
-    json_t *one;
-    json_array_foreach (list, i, one)
-        if (!strcmp(summary_text(one, "digest"), digest)) return true;
-    return false;
-}
-
 void summary_add(struct summary *s, const struct blob *b) {
     char stem[ID_MAX];
-    if (known(part(s, "blobs"), b->digest)) {
+    if (summary_has(part(s, "blobs"), "digest", b->digest)) {
         summary_say(part(s, "notes"), "%s: the same content (%.12s) was given before; counted once.", b->source,
                     b->digest);
         return;

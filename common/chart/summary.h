@@ -45,6 +45,7 @@ struct summary_rate summary_rate(const json_t *at, const char *key);
 double summary_real(const json_t *at, const char *key);         // NaN where not there
 const char *summary_text(const json_t *at, const char *key);    // "" where not there
 bool summary_true(const json_t *at, const char *key);
+bool summary_has(const json_t *list, const char *key, const char *value);  // an object with that text there
 const json_t *summary_metrics(const json_t *summary, const json_t *entry);
 
 double summary_eps(const char *key);  // "eps_0p1" -> .1, NaN where it is no such key
@@ -61,6 +62,9 @@ const char *summary_method_name(const char *method);
 void summary_put_real(json_t *to, const char *key, double value);  // NaN and infinities leave nothing
 void summary_put_rate(json_t *to, const char *key, struct summary_rate r);
 json_t *summary_object(json_t *at, const char *key);  // the object there, made where it is not; borrowed
+// An id that no object of the list has: stem, or where it is taken the stem with a number behind it.
+enum { SUMMARY_ID = 40 };
+void summary_new_id(const json_t *list, const char *stem, char id[SUMMARY_ID]);
 void summary_say(json_t *list, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // Indented, keys sorted, reals by shortest round trip, lists of numbers on one line. Free with free().

@@ -81,19 +81,11 @@ static json_t *range_of(const struct blob *b, const char *text, int64_t d, int64
     return one;
 }
 
-static bool taken(const json_t *searches, const char *id) {
-    size_t i;
-    json_t *one;
-    json_array_foreach(searches, i, one) if (!strcmp(summary_text(one, "id"), id)) return true;
-    return false;
-}
-
 void trials_add(json_t *summary, const struct blob *b, const char *stem) {
     static const char *const texts[] = {"goal", "metric", "command"}, *const counts[] = {"trials", "failed"};
     json_t *searches = json_object_get(summary, "searches"), *ranges = json_array();
-    char id[40];
-    snprintf(id, sizeof id, "%.28s", *stem ? stem : "search");
-    for (unsigned i = 2; taken(searches, id); i++) snprintf(id, sizeof id, "%.24s_%u", *stem ? stem : "search", i);
+    char id[SUMMARY_ID];
+    summary_new_id(searches, *stem ? stem : "search", id);
     json_t *s = json_pack("{s:s, s:s, s:[]}", "id", id, "digest", b->digest, "notes");
     for (int i = 0; i < 3; i++) {
         char path[40];

@@ -286,5 +286,7 @@ deb: all
 packages:
 	@:
 
+# A pipeline's settings come from make's command line, never from a variable that happens to be in the environment.
+setting = $(if $(filter command%,$(origin $1)),$($1),$2)
 include $(wildcard pipelines/*.mk)
 -include $(patsubst %.o,%.d,$(OBJECTS) $(MAINS))

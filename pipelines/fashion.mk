@@ -10,8 +10,6 @@
 # them. A program that was built again is no reason to repeat hours of work: remove OUT for that.
 ifneq ($(filter pipeline-fashion,$(GOALS)),)
 
-# Settings come from make's command line, never from a variable that happens to be in the environment.
-setting = $(if $(filter command%,$(origin $1)),$($1),$2)
 fashion_size    := $(call setting,SIZE,quick)
 ifeq ($(filter quick full,$(fashion_size)),)
 $(error SIZE=$(fashion_size): quick or full expected)

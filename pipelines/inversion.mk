@@ -16,30 +16,29 @@ ifneq ($(filter pipeline-inversion,$(GOALS)),)
 
 # ---- settings
 
-inversion_setting = $(if $(filter command%,$(origin $1)),$($1),$2)
-inversion_size    := $(call inversion_setting,SIZE,quick)
+inversion_size    := $(call setting,SIZE,quick)
 ifeq ($(filter quick full,$(inversion_size)),)
 $(error SIZE=$(inversion_size): quick or full expected)
 endif
 inversion_full     = $(if $(filter full,$(inversion_size)),$1,$2)
 inversion_list     = $(subst $(comma),$(space),$1)
-inversion_data    := $(call inversion_setting,DATA,fashion)
-inversion_seeds   := $(call inversion_list,$(call inversion_setting,SEEDS,$(call inversion_full,1 2 3 4 5,1)))
-inversion_archs   := $(call inversion_list,$(call inversion_setting,ARCHS,mlp cnn vit))
-inversion_each    := $(call inversion_setting,EACH,5)
-inversion_epochs  := $(call inversion_setting,EPOCHS,$(call inversion_full,2000,300))
-inversion_rest    := $(call inversion_setting,REST,$(call inversion_full,2000,1000))
-inversion_solve   := $(call inversion_setting,DIRECT,0)
-inversion_steps   := $(call inversion_setting,STEPS,$(call inversion_full,2000,100))
-inversion_width   := $(call inversion_setting,WIDTH,$(call inversion_full,64,8))
-inversion_threads := $(call inversion_setting,THREADS,0)
-inversion         := $(call inversion_setting,OUT,results/inversion-$(inversion_data)-$(inversion_size))
+inversion_data    := $(call setting,DATA,fashion)
+inversion_seeds   := $(call inversion_list,$(call setting,SEEDS,$(call inversion_full,1 2 3 4 5,1)))
+inversion_archs   := $(call inversion_list,$(call setting,ARCHS,mlp cnn vit))
+inversion_each    := $(call setting,EACH,5)
+inversion_epochs  := $(call setting,EPOCHS,$(call inversion_full,2000,300))
+inversion_rest    := $(call setting,REST,$(call inversion_full,2000,1000))
+inversion_solve   := $(call setting,DIRECT,0)
+inversion_steps   := $(call setting,STEPS,$(call inversion_full,2000,100))
+inversion_width   := $(call setting,WIDTH,$(call inversion_full,64,8))
+inversion_threads := $(call setting,THREADS,0)
+inversion         := $(call setting,OUT,results/inversion-$(inversion_data)-$(inversion_size))
 # With mlp come the networks for the direct attack.
 inversion_direct  := $(filter mlp,$(inversion_archs))
 
 inversion_note = $(call remember,$(inversion)/settings/$1,$2)
-inversion_few = $(if $(filter synthetic,$(inversion_data)),--count 6000) $(if $(call inversion_setting,SHAPE),--size $(SHAPE)) \
-                $(if $(call inversion_setting,FROM),--from '$(FROM)')
+inversion_few = $(if $(filter synthetic,$(inversion_data)),--count 6000) $(if $(call setting,SHAPE),--size $(SHAPE)) \
+                $(if $(call setting,FROM),--from '$(FROM)')
 $(call inversion_note,data,$(VERSION) $(inversion_data) $(inversion_few) $(inversion_each))
 $(call inversion_note,train,$(inversion_epochs))
 $(call inversion_note,rest,$(inversion_rest))
@@ -217,18 +216,17 @@ endif
 # NEURONS: of the hidden layer, 1000; twenty for each image serve well. NORMALISE: mean-image, which gives the mean image away,
 # or scalar. TEST: images to print the accuracy on.
 ifneq ($(filter reconstruct,$(GOALS)),)
-reconstruct_setting = $(if $(filter command%,$(origin $1)),$($1),$2)
-ifeq ($(and $(call reconstruct_setting,MEMBERS),$(call reconstruct_setting,OUT)),)
+ifeq ($(and $(call setting,MEMBERS),$(call setting,OUT)),)
 $(error make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE])
 endif
-reconstruct_arch = flatten | linear $(call reconstruct_setting,NEURONS,1000) | relu | linear $(call reconstruct_setting,CLASSES,10) nobias fixed | init he,first:1e-3
-reconstruct_all  = --seed $(call reconstruct_setting,SEED,0) --threads $(call reconstruct_setting,THREADS,0)
+reconstruct_arch = flatten | linear $(call setting,NEURONS,1000) | relu | linear $(call setting,CLASSES,10) nobias fixed | init he,first:1e-3
+reconstruct_all  = --seed $(call setting,SEED,0) --threads $(call setting,THREADS,0)
 .PHONY: reconstruct
 reconstruct: all
 	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; trap 'exit 130' INT TERM; \
-	$(BIN)/trainclf -i '$(MEMBERS)' $(if $(call reconstruct_setting,TEST),--test '$(TEST)') --arch '$(reconstruct_arch)' --normalise $(call reconstruct_setting,NORMALISE,mean-image) \
+	$(BIN)/trainclf -i '$(MEMBERS)' $(if $(call setting,TEST),--test '$(TEST)') --arch '$(reconstruct_arch)' --normalise $(call setting,NORMALISE,mean-image) \
 	    --l2 1e-3 --batch 65536 --schedule cosine --epochs 300 --settle lbfgs:1000 --stationarity $(reconstruct_all) -o "$$place/trained.st"; \
 	$(BIN)/tensor release "$$place/trained.st" -o "$$place/model.st"; \
 	$(BIN)/invert "$$place/model.st" $(reconstruct_all) -o '$(OUT)'; \
-	$(if $(call reconstruct_setting,MODEL),cp "$$place/model.st" '$(MODEL).new' && mv '$(MODEL).new' '$(MODEL)')
+	$(if $(call setting,MODEL),cp "$$place/model.st" '$(MODEL).new' && mv '$(MODEL).new' '$(MODEL)')
 endif

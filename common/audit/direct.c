@@ -170,11 +170,7 @@ void direct_note(const struct direct *d, struct blob *b, json_t *record) {
 }
 
 const char *direct_claim(const struct model *m) {
-    const json_t *record = m->blob ? m->blob->record : NULL;
-    double l2 = 0;
-    const json_t *optimiser = record ? record_get(record, "config.optimiser") : NULL;
-    bool coupled = !json_is_string(optimiser) || strcmp(json_string_value(optimiser), "adamw");
-    if (record && record_get_real(record, "config.l2", &l2) && l2 > 0 && coupled)
+    if (model_coupled_l2(m) > 0)
         return "coupled L2 on every parameter: at a stationary point the weights are a weighted sum of the training examples' "
                "gradients";
     if (m->arch->homogeneous)

@@ -227,14 +227,12 @@ static bool improve(struct gate *t, double *v, double *residual, bool *settled, 
 
 // Coupled L2 of a plain cross-entropy, or 0 where the record does not say that there was one.
 static double decay_of(const struct model *m) {
-    const json_t *record = m->blob ? m->blob->record : NULL, *optimiser = record ? record_get(record, "config.optimiser") : NULL;
-    const json_t *weights = record ? record_get(record, "config.class_weights") : NULL;
-    double l2 = 0, smoothing = 0;
-    if (!record || !record_get_real(record, "config.l2", &l2) || !(l2 > 0)) return 0;
-    bool decoupled = json_is_string(optimiser) && !strcmp(json_string_value(optimiser), "adamw");
+    double l2 = model_coupled_l2(m), smoothing = 0;
+    if (!(l2 > 0)) return 0;
+    const json_t *weights = record_get(m->blob->record, "config.class_weights");
     bool weighted = json_is_string(weights) && strcmp(json_string_value(weights), "none");
-    record_get_real(record, "config.label_smoothing", &smoothing);
-    return decoupled || weighted || smoothing > 0 ? 0 : l2;
+    record_get_real(m->blob->record, "config.label_smoothing", &smoothing);
+    return weighted || smoothing > 0 ? 0 : l2;
 }
 
 // ReLU's derivative at the pre-activations of the last run.

@@ -436,6 +436,13 @@ struct evaluation evaluation_of(const struct model *m, const float *logits, cons
     return r;
 }
 
+double model_coupled_l2(const struct model *m) {
+    const json_t *record = m->blob ? m->blob->record : NULL, *optimiser = record ? record_get(record, "config.optimiser") : NULL;
+    bool decoupled = json_is_string(optimiser) && !strcmp(json_string_value(optimiser), "adamw");
+    double l2 = 0;
+    return record && record_get_real(record, "config.l2", &l2) && l2 > 0 && !decoupled ? l2 : 0;
+}
+
 double model_trained_squares(const struct model *m) {
     double squares = 0;
     for (int i = 0; i < m->arch->count; i++) {

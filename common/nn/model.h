@@ -98,6 +98,8 @@ int evaluation_class(const float *logits, int classes);  // the first largest
 // Runs dataset images into rows on the pool: out[i] = image index[i] (NULL: from + i) in [0, 1].
 void model_images(const struct dataset *d, const int64_t *index, int64_t from, int64_t n, float *out, struct pool *pool);
 
+// The coefficient of coupled L2 that the record tells of; 0 where it tells of none, or of AdamW, whose decay is decoupled.
+double model_coupled_l2(const struct model *m);
 // Of the parameters that were trained, not `fixed`: the sum of squares, and through how many layers their scale passes, the degree
 // of a homogeneous network in them.
 double model_trained_squares(const struct model *m);

@@ -1,5 +1,4 @@
 // attack: evaluates a classifier on labelled images, as they are and under attack.
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -260,8 +259,7 @@ static void copy_config(json_t *record, const struct blob *from, const char *key
 static bool explain(struct attack *a, struct error *e) {
     if (!attack_slope(a, e)) return false;
     plan_print(slope_plan(a->slope), stdout);
-    return (fflush(stdout) == 0 && !ferror(stdout)) ||
-           error_set(e, EXIT_SYSTEM, "standard output: cannot write: %s", strerror(errno));
+    return true;
 }
 
 static bool measure(struct work *w, const struct model *m, const struct dataset *d, struct error *e) {

@@ -1,5 +1,4 @@
 // fetch: gets a set of labelled images, whole or a part of it, and writes it as a data set.
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,10 +118,6 @@ static int list(const struct sources *known) {
         }
         printf("%10s%s. Licence: %s.\n", "", set->title, set->licence);
     }
-    struct error e = {0};
-    if (fflush(stdout) != 0 || ferror(stdout))
-        error_set(&e, EXIT_SYSTEM, "standard output: cannot write: %s", strerror(errno));
-    if (e.status) msg_fail(&e);
     return msg_close();
 }
 

@@ -1,5 +1,4 @@
 // invert: rebuilds training images out of a classifier's weights.
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -135,12 +134,6 @@ static void say_profile(const double part[PARTS], double seconds, int threads) {
     msg_say("%-12s %9.3f s of %d threads", "all", seconds, threads);
 }
 
-static bool print_plan(const struct plan *p, struct error *e) {
-    plan_print(p, stdout);
-    return (fflush(stdout) == 0 && !ferror(stdout)) ||
-           error_set(e, EXIT_SYSTEM, "standard output: cannot write: %s", strerror(errno));
-}
-
 // ---- kkt and generator: runs that are kept
 
 static bool save(const struct work *w, const char *path, struct error *e) {
@@ -232,7 +225,7 @@ static bool run_kkt(struct work *w, struct error *e) {
     struct kkt_options k = kkt_settings();
     struct direct *d = w->direct = direct_open(w->m, !strcmp(o.span, "auto"), o.images, &k, w->pool, e);
     if (!d) return false;
-    if (o.explain) return print_plan(kkt_plan(d->kkt), e);
+    if (o.explain) return plan_print(kkt_plan(d->kkt), stdout), true;
     note_kkt(w);
     if (!start_also(w, e) || (o.resume && !kkt_resume(d->kkt, w->config, o.resume, e))) return false;
     double start = msg_clock(), part[PARTS];
@@ -308,7 +301,7 @@ static bool run_generator(struct work *w, struct error *e) {
     struct generator_options g = generator_settings();
     struct generator *t = w->generator = generator_open(w->m, &g, w->pool, e);
     if (!t) return false;
-    if (o.explain) return print_plan(generator_plan(t), e);
+    if (o.explain) return plan_print(generator_plan(t), stdout), true;
     generator_describe(&g, w->config);
     if (o.resume && !generator_resume(t, w->config, o.resume, e)) return false;
     double start = msg_clock(), part[PARTS];
@@ -459,7 +452,7 @@ int main(int argc, char **argv) {
     check(&operands);
     struct work w = {.pool = pool_new((int)o.threads)};
     bool fine = open_work(&w, operands.value[0], &e), just_told = o.know || o.explain;
-    if (o.know) fine = fine && knowledge_print(w.know, &e);
+    if (fine && o.know) knowledge_print(w.know);
     else fine = fine && method()->run(&w, &e) && (just_told || write_all(&w, &e));
     if (!fine) msg_fail(&e);
     int status = gate_close(&gate, just_told ? NULL : w.record);

@@ -13,7 +13,7 @@ void knowledge_add(json_t *list, const char *word);
 // What somebody else used, whose work was used; other (of a record, NULL: nothing) may hold unknown words. What is no word of
 // letters and hyphens is left out.
 void knowledge_join(json_t *list, const json_t *other);
-// On standard output, a word and its meaning a line.
-bool knowledge_print(const json_t *list, struct error *e);
+// By printf, a word and its meaning a line; msg_close() reports what standard output did not take.
+void knowledge_print(const json_t *list);
 
 #endif

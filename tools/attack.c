@@ -84,7 +84,7 @@ static bool attacks(void) { return wanted("noise") || wanted("fgsm") || wanted("
 // Whether the blob of the result is written at all: not where only the record, a table or a picture is asked for, or where a
 // terminal would get it.
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
-static bool wants_blob(void) { return o.output || !(o.json || bare() || out_is_stdout(o.rows) || out_is_stdout(o.png)); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || path_is_dash(o.rows) || path_is_dash(o.png)); }
 
 static int64_t kept(void) {
     int64_t n;
@@ -96,8 +96,8 @@ static int64_t kept(void) {
 static void check(const struct operands *operands) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
-    bool blob = out_is_stdout(o.output) || (!o.output && !o.json && !bare());
-    if (blob + o.json + out_is_stdout(o.rows) + out_is_stdout(o.png) > 1)
+    bool blob = path_is_dash(o.output) || (!o.output && !o.json && !bare());
+    if (blob + o.json + path_is_dash(o.rows) + path_is_dash(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
     opt_keep_apart(&program, "output,rows,png", "input", operands);
     kept();
@@ -248,14 +248,6 @@ static bool write_all(const struct work *w, struct error *e) {
     return !o.json || record_print(w->record, e);
 }
 
-// What a report names things by, out of an input's own record.
-static void copy_config(json_t *record, const struct blob *from, const char *key) {
-    char path[64];
-    snprintf(path, sizeof path, "config.%s", key);
-    json_t *value = from->record ? record_get(from->record, path) : NULL;
-    if (value) record_set(record, path, json_incref(value));
-}
-
 static bool explain(struct attack *a, struct error *e) {
     if (!attack_slope(a, e)) return false;
     plan_print(slope_plan(a->slope), stdout);
@@ -271,9 +263,10 @@ static bool measure(struct work *w, const struct model *m, const struct dataset 
     json_decref(config);
     record_text(w->record, "config.model", m->blob->digest);
     record_text(w->record, "config.data", d->blob->digest);
-    copy_config(w->record, m->blob, "arch");
-    copy_config(w->record, m->blob, "regime");
-    if (!m->binary) copy_config(w->record, d->blob, "class_names");
+    // What a report names things by, out of the inputs' own records.
+    record_copy(w->record, m->blob->record, "config.arch");
+    record_copy(w->record, m->blob->record, "config.regime");
+    if (!m->binary) record_copy(w->record, d->blob->record, "config.class_names");
     attack_save_clean(w->a, w->b, w->record);
     say_rate("clean", w->a->right, w->a->o.count);
     double start = msg_clock();

@@ -370,8 +370,6 @@ static const struct method *method(void) {
 
 // ---- from the command line to the file
 
-static bool is_stdin(const char *path) { return path && !strcmp(path, "-"); }
-
 static void check(const struct operands *operands) {
     struct error e = {0};
     const char *model = operands->value[0];
@@ -385,14 +383,14 @@ static void check(const struct operands *operands) {
         if (*takers) msg_usage("--%s is for --method %s", opts[k].name, takers);
     }
     if (o.every && !o.checkpoint) msg_usage("--every needs --checkpoint");
-    if (is_stdin(model) + is_stdin(o.also) + is_stdin(o.resume) > 1)
+    if (path_is_dash(model) + path_is_dash(o.also) + path_is_dash(o.resume) > 1)
         msg_usage("standard input can give one of the model, the images of --also and the checkpoint");
     if (method()->check) method()->check();
     if (o.explain || o.know) return;
     bool blob = o.output || !o.json;
     opt_keep_apart(&program, "output,checkpoint", "also", operands);
     opt_keep_apart(&program, "output", "resume", NULL);  // a checkpoint may go on in its own file
-    if (o.json && o.output && !strcmp(o.output, "-")) msg_usage("standard output can take one of the images and --json");
+    if (o.json && path_is_dash(o.output)) msg_usage("standard output can take one of the images and --json");
     if ((blob && !out_check(o.output, true, &e)) || (o.checkpoint && !out_check(o.checkpoint, true, &e))) msg_fail(&e);
 }
 
@@ -413,13 +411,6 @@ static bool open_work(struct work *w, const char *model, struct error *e) {
     return true;
 }
 
-static void copy_config(json_t *record, const struct blob *from, const char *key) {
-    char path[64];
-    snprintf(path, sizeof path, "config.%s", key);
-    json_t *value = from->record ? record_get(from->record, path) : NULL;
-    if (value) record_set(record, path, json_incref(value));
-}
-
 static bool write_all(struct work *w, struct error *e) {
     struct candidates *c = w->found;
     candidates_rank(c, o.count || w->direct ? o.count : wanted());
@@ -430,7 +421,7 @@ static bool write_all(struct work *w, struct error *e) {
     blob_set_lineage(w->b, "invert", w->config, (const struct blob *[]){w->m->blob, w->also}, w->also ? 2 : 1);
     json_object_update(json_object_get(w->record, "config"), w->config);
     record_set(w->record, "config.know", json_incref(w->know));
-    copy_config(w->record, w->m->blob, "arch");
+    record_copy(w->record, w->m->blob->record, "config.arch");
     record_int(w->record, "metrics.candidates", c->count);
     record_real(w->record, "metrics.confidence.mean", mean);
     blob_set_record(w->b, w->record);

@@ -57,12 +57,12 @@ static struct program program = {
 // Whether the blob of the result is written at all: not where only the record, a table or a picture is asked for, or where a
 // terminal would get it.
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
-static bool wants_blob(void) { return o.output || !(o.json || bare() || out_is_stdout(o.rows) || out_is_stdout(o.png)); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || path_is_dash(o.rows) || path_is_dash(o.png)); }
 
 static void check(const struct operands *operands) {
     struct error e = {0};
     if (!o.input) msg_usage("-i DATA is missing");
-    if ((wants_blob() && (!o.output || out_is_stdout(o.output))) + o.json + out_is_stdout(o.rows) + out_is_stdout(o.png) > 1)
+    if ((wants_blob() && (!o.output || path_is_dash(o.output))) + o.json + path_is_dash(o.rows) + path_is_dash(o.png) > 1)
         msg_usage("standard output can take one of the result, --json, --rows and --png; -o FILE names another place");
     opt_keep_apart(&program, "output,rows,png", "input,members", operands);
     if ((wants_blob() && !out_check(o.output, true, &e)) || (o.rows && !out_check(o.rows, false, &e)) ||

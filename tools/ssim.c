@@ -34,8 +34,8 @@ static struct opt opts[] = {
     {"blocks", 0, OPT_INT, &o.blocks, "N", "blocks of control, each of as many images as the truth", NULL, 1, 1000, false},
     {"among", 'a', OPT_FILE, &o.among, "DATA",
      "images a certified candidate must not be nearer to than to its own; the control without it", NULL, 0, 0, false},
-    {"model", 0, OPT_FILE, &o.model, "MODEL", "what was inverted: its KKT residual at the truth, an oracle's diagnostic", NULL, 0, 0,
-     false},
+    {"model", 0, OPT_FILE, &o.model, "MODEL",
+     "what was inverted: its KKT residual at the truth, an oracle's diagnostic", NULL, 0, 0, false},
     {"baselines", 0, OPT_WORDS, &o.baselines, "LIST", "what else is scored as candidates are", "none|noise|mean|classes|heldout",
      0, 0, false},
     {"beside", 0, OPT_TEXT, &o.beside, "LIST",
@@ -70,9 +70,8 @@ static struct program program = {
 
 // ---- the command line
 
-static bool is_stdio(const char *path) { return path && !strcmp(path, "-"); }
 static bool bare(void) { return !o.output && !o.json && isatty(STDOUT_FILENO); }
-static bool wants_blob(void) { return o.output || !(o.json || bare() || is_stdio(o.png)); }
+static bool wants_blob(void) { return o.output || !(o.json || bare() || path_is_dash(o.png)); }
 
 static enum similarity_window window_of(void) { return o.gaussian ? SIMILARITY_GAUSSIAN : SIMILARITY_UNIFORM; }
 
@@ -91,10 +90,10 @@ static void check_mode(const struct operands *operands) {
 static void check(const struct operands *operands) {
     struct error e = {0};
     check_mode(operands);
-    int from_stdin = is_stdio(o.truth) + is_stdio(o.control) + is_stdio(o.among) + is_stdio(o.model);
-    for (int i = 0; i < operands->count; i++) from_stdin += is_stdio(operands->value[i]);
+    int from_stdin = path_is_dash(o.truth) + path_is_dash(o.control) + path_is_dash(o.among) + path_is_dash(o.model);
+    for (int i = 0; i < operands->count; i++) from_stdin += path_is_dash(operands->value[i]);
     if (from_stdin > 1) msg_usage("standard input can be one of the inputs");
-    if ((is_stdio(o.output) || (!o.output && !o.json && !bare() && !is_stdio(o.png))) + o.json + is_stdio(o.png) > 1)
+    if ((path_is_dash(o.output) || (!o.output && !o.json && !bare() && !path_is_dash(o.png))) + o.json + path_is_dash(o.png) > 1)
         msg_usage("standard output can take one of the score, --json and --png; -o FILE names another place");
     opt_keep_apart(&program, "output,png", "truth,control,among,model", operands);
     if (part_names_hold(o.baselines, "none") && strcmp(o.baselines, "none")) msg_usage("--baselines none stands alone");
@@ -128,7 +127,7 @@ static void parse_beside(struct beside *b, char *path[BESIDE_MAX]) {
         char *equal = strchr(word, '=');
         if (b->count == BESIDE_MAX) msg_usage("--beside: at most %d files", BESIDE_MAX);
         if (!equal || !equal[1]) msg_usage("--beside %s: NAME=FILE expected", word);
-        if (is_stdio(equal + 1)) msg_usage("--beside %s: a file expected", word);
+        if (path_is_dash(equal + 1)) msg_usage("--beside %s: a file expected", word);
         if (out_same_file(o.output, equal + 1) || out_same_file(o.png, equal + 1))
             msg_usage("--beside %s is also an output, and would be lost", word);
         *equal = 0;

@@ -117,7 +117,7 @@ void out_interrupted(void) {
 // --- opening ---
 
 static bool is_standard(const char *path) {
-    return path == NULL || out_is_stdout(path);
+    return path == NULL || path_is_dash(path);
 }
 
 static bool system_error(struct error *e, const struct out *o, const char *what, int number) {
@@ -307,13 +307,13 @@ bool out_check(const char *path, bool binary, struct error *e) {
     return ok;
 }
 
-bool out_is_stdout(const char *path) {
+bool path_is_dash(const char *path) {
     return path != NULL && strcmp(path, "-") == 0;
 }
 
 bool out_same_file(const char *a, const char *b) {
     struct stat first, second;
-    if (a == NULL || b == NULL || out_is_stdout(a) || out_is_stdout(b))
+    if (a == NULL || b == NULL || path_is_dash(a) || path_is_dash(b))
         return false;
     if (stat(a, &first) != 0)
         return strcmp(a, b) == 0;

@@ -23,9 +23,9 @@ void out_drop(struct out *o);                    // removes; frees o
 // nothing created: for before long work, since an output that cannot be written then costs the work.
 bool out_check(const char *path, bool binary, struct error *e);
 
-// For a tool with several outputs. Whether a path is "-", which NULL is not; and whether two would end in one regular file, so
-// that the last one written would be all that is left.
-bool out_is_stdout(const char *path);
+// Whether a path is "-", standard input or output, which NULL is not; and whether two would end in one regular file, so that the
+// last one written would be all that is left.
+bool path_is_dash(const char *path);
 bool out_same_file(const char *a, const char *b);
 
 // Set by a signal that stops, once out_graceful() was called, to the end of the program: long work polls it, saves a checkpoint

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "../base/out.h"
 #include "record.h"
 
 struct checkpoint checkpoint_begin(const json_t *identity, const struct checkpoint_part *part, int count) {
@@ -45,6 +46,6 @@ bool checkpoint_take(const struct blob *b, const struct checkpoint_part *part, i
 
 const char *checkpoint_beside(const char *output, char room[CHECKPOINT_ROOM]) {
     struct stat there;
-    if (!output || !strcmp(output, "-") || (!stat(output, &there) && !S_ISREG(there.st_mode))) return NULL;
+    if (!output || path_is_dash(output) || (!stat(output, &there) && !S_ISREG(there.st_mode))) return NULL;
     return (size_t)snprintf(room, CHECKPOINT_ROOM, "%s.checkpoint", output) < CHECKPOINT_ROOM ? room : NULL;
 }

@@ -34,6 +34,11 @@ void record_set(json_t *record, const char *path, json_t *value) {
     BUG_IF(json_object_set_new(at, path, value) != 0, "record value for %s", path);
 }
 
+void record_copy(json_t *record, const json_t *from, const char *path) {
+    json_t *value = from ? record_get(from, path) : NULL;
+    if (value) record_set(record, path, json_incref(value));
+}
+
 void record_real(json_t *record, const char *path, double value) {
     record_set(record, path, isfinite(value) ? json_real(value) : json_null());
 }

@@ -15,6 +15,7 @@ json_t *record_new(void);  // {"config": {}, "metrics": {}, "notes": []}
 
 // Set a value by a dotted path that begins with "config." or "metrics." (BUG otherwise), making objects on the way.
 void record_set(json_t *record, const char *path, json_t *value);  // takes the value's reference
+void record_copy(json_t *record, const json_t *from, const char *path);  // what stands there in another; from NULL: nothing
 void record_real(json_t *record, const char *path, double value);  // NaN and infinities become null
 void record_int(json_t *record, const char *path, int64_t value);
 void record_text(json_t *record, const char *path, const char *value);

@@ -499,7 +499,7 @@ static void test_lines(void **state) {
 // Outputs that would overwrite each other are known by the file, not by the name; devices take any number.
 static void test_same_file(void **state) {
     (void)state;
-    assert_true(out_is_stdout("-") && !out_is_stdout(NULL) && !out_is_stdout("./-"));
+    assert_true(path_is_dash("-") && !path_is_dash(NULL) && !path_is_dash("./-"));
     assert_true(out_same_file("new", "new"));
     assert_false(out_same_file("new", "other"));
     assert_int_equal(close(open("there", O_CREAT | O_WRONLY, 0600)), 0);

@@ -173,6 +173,15 @@ static json_t *identity(const struct model *m, const struct dataset *d, const st
 #undef INT
 }
 
+// Training that diverges may end at weights that are finite and worth nothing.
+static void heed_divergence(const struct model *m, double loss, json_t *record) {
+    static const char *const message = "training diverged: a loss of %.4g, where a model that knows nothing has %.4g; a smaller --lr may help";
+    double ignorant = log(m->binary ? 2 : m->classes);
+    if (loss <= 2 * ignorant) return;
+    msg_warn(message, loss, ignorant);
+    record_note(record, message, loss, ignorant);
+}
+
 static bool note_metrics(struct training *t, const char *set, const struct dataset *d, const int64_t *index, int64_t n,
                          json_t *record, struct error *e) {
     struct evaluation v;
@@ -184,6 +193,7 @@ static bool note_metrics(struct training *t, const char *set, const struct datas
     record_real(record, path, v.loss);
     struct interval i = stats_clopper_pearson((long)v.right, (long)v.count, .95);
     msg_say("%s: accuracy %.2f %% (%.2f to %.2f), loss %.4f", set, 100 * (double)v.right / (double)v.count, 100 * i.low, 100 * i.high, v.loss);
+    if (!strcmp(set, "train")) heed_divergence(t->model, v.loss, record);
     return true;
 }
 

@@ -315,6 +315,15 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [[ "$output" != *"-nan"* ]]
 }
 
+@test "training that diverges to finite weights says so, and training that does not is silent" {
+    run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --lr 1000 --epochs 2 -o "$OUT"
+    [[ "$output" == *"training diverged: a loss of "*"where a model that knows nothing has 2.303"* ]]
+    [[ "$(look "$OUT" 'record["notes"]')" == *"training diverged"* ]]
+    run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 -o "$OUT"
+    [ -z "$output" ]
+    [ "$(look "$OUT" 'record.get("notes", [])')" = "[]" ]
+}
+
 @test "--settle comes to rest, the same bytes whatever the threads, and the record says how near" {
     fetch -q synthetic --count 30 --size 1x12x12 --seed 4 -o "$BATS_TEST_TMPDIR/few.st"
     ARGS=(-i "$BATS_TEST_TMPDIR/few.st" --arch "homogeneous 100" --l2 1e-3 --normalise mean-image --batch 30 --epochs 60 --lr .01)

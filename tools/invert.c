@@ -140,14 +140,18 @@ static bool save(const struct work *w, const char *path, struct error *e) {
     return w->direct ? kkt_save(w->direct->kkt, w->config, path, e) : generator_save(w->generator, w->config, path, e);
 }
 
+static const char *kept_in(void) {
+    static char beside[CHECKPOINT_ROOM];
+    return o.checkpoint ? o.checkpoint : checkpoint_beside(o.output, beside);
+}
+
 // Ends the program where a signal came, once the run is kept: in --checkpoint, or beside the output.
 static void heed_signal(const struct work *w) {
-    char beside[CHECKPOINT_ROOM];
     struct error e = {0};
     if (!out_stopping()) return;
     const struct kkt *k = w->direct ? w->direct->kkt : NULL;
     long long steps = (long long)(k ? k->restart * k->o.steps + k->step : w->generator->step);
-    const char *path = o.checkpoint ? o.checkpoint : checkpoint_beside(o.output, beside);
+    const char *path = kept_in();
     if (path && save(w, path, &e)) msg_say("interrupted after step %lld; --resume %s continues", steps, path);
     else msg_warn("interrupted after step %lld; nothing is kept: %s", steps,
                   path ? e.text : "-o FILE or --checkpoint FILE would");
@@ -392,6 +396,7 @@ static void check(const struct operands *operands) {
     opt_keep_apart(&program, "output", "resume", NULL);  // a checkpoint may go on in its own file
     if (o.json && path_is_dash(o.output)) msg_usage("standard output can take one of the images and --json");
     if ((blob && !out_check(o.output, true, &e)) || (o.checkpoint && !out_check(o.checkpoint, true, &e))) msg_fail(&e);
+    if (!o.checkpoint && !o.resume && strstr(method()->options, " checkpoint ")) checkpoint_warn(kept_in());
 }
 
 static bool open_work(struct work *w, const char *model, struct error *e) {

@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include "../base/msg.h"
 #include "../base/out.h"
 #include "record.h"
 
@@ -48,4 +50,9 @@ const char *checkpoint_beside(const char *output, char room[CHECKPOINT_ROOM]) {
     struct stat there;
     if (!output || path_is_dash(output) || (!stat(output, &there) && !S_ISREG(there.st_mode))) return NULL;
     return (size_t)snprintf(room, CHECKPOINT_ROOM, "%s.checkpoint", output) < CHECKPOINT_ROOM ? room : NULL;
+}
+
+void checkpoint_warn(const char *beside) {
+    if (beside && !access(beside, F_OK))
+        msg_warn("%s holds an earlier run: --resume goes on with it, and an interruption of this one replaces it", beside);
 }

@@ -302,7 +302,10 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     [ ! -e "$OUT" ]
     run -0 tensor verify "$OUT.checkpoint"
     refuse 3 "checkpoint of another run: seed is 0 there and 1 here" "$MODEL" "${long[@]}" --resume "$OUT.checkpoint" --seed 1
-    invert -q "$MODEL" "${long[@]}" --resume "$OUT.checkpoint" -o "$OUT.1"
+    run -0 invert -q "$MODEL" "${QUICK[@]}" -o "$OUT"
+    [[ "$output" == *"$OUT.checkpoint holds an earlier run: --resume goes on with it"* ]]
+    run -0 invert -q "$MODEL" "${long[@]}" --resume "$OUT.checkpoint" -o "$OUT.1"
+    [ -z "$output" ]
     invert -q "$MODEL" "${long[@]}" -o "$OUT.2"
     cmp "$OUT.1" "$OUT.2"
 }

@@ -266,9 +266,18 @@ refuse() {  # STATUS WORD ARGUMENTS...
         [ ! -e "$OUT" ]
         [ "$(look "$OUT.checkpoint" 'kind, t["assay.run.counters"][:2]')" = "('checkpoint', (1, 1))" ]
     done
-    trainclf -q "${ARGS[@]}" --resume "$OUT.checkpoint" -o "$OUT"
+    run -0 trainclf -q "${ARGS[@]}" --resume "$OUT.checkpoint" -o "$OUT"
+    [ -z "$output" ]
     trainclf -q "${ARGS[@]}" -o "$BATS_TEST_TMPDIR/whole.st"
     cmp "$BATS_TEST_TMPDIR/whole.st" "$OUT"
+}
+
+@test "a run beside whose output an earlier one is kept says so before it may take its place" {
+    trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --checkpoint "$OUT.checkpoint" -o "$BATS_TEST_TMPDIR/other.st"
+    run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 -o "$OUT"
+    [[ "$output" == *"model.st.checkpoint holds an earlier run: --resume goes on with it"* ]]
+    run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --checkpoint "$BATS_TEST_TMPDIR/named.st" -o "$OUT"
+    [ -z "$output" ]
 }
 
 @test "an interrupted run without a place for a checkpoint says so" {

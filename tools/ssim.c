@@ -187,6 +187,21 @@ static void say_matched(const json_t *record) {
             real(record, "metrics.ncc.matched_at_0p95.truth"), real(record, "metrics.ncc.matched_at_0p95.control"));
 }
 
+static void say_marks(const json_t *record) {
+    if (record_get(record, "metrics.certified"))
+        msg_say("%-24s %7.0f, %.0f right, %.0f of the members", "certified", real(record, "metrics.certified.count"),
+                real(record, "metrics.certified.right"), real(record, "metrics.certified.members"));
+}
+
+static void say_gate(const json_t *record) {
+    char more[64] = "";
+    if (!record_get(record, "metrics.kkt_gate")) return;
+    if (record_get(record, "metrics.kkt_gate.free_kinks"))
+        snprintf(more, sizeof more, ", and derivatives free on kinks %.2g", real(record, "metrics.kkt_gate.free_kinks"));
+    msg_say("%-24s %7.5f; with the best multipliers %.5f%s (an oracle's diagnostic)", "KKT residual at truth",
+            real(record, "metrics.kkt_gate.given"), real(record, "metrics.kkt_gate.best"), more);
+}
+
 static void say_card(const json_t *record) {
     char more[80];
     say_scores(record, "NCC", "metrics.ncc");
@@ -197,9 +212,7 @@ static void say_card(const json_t *record) {
     say_interval(record, "identification", "metrics.identification.rate", more);
     snprintf(more, sizeof more, ", control %.3f", real(record, "metrics.control.ssim.mean"));
     say_interval(record, "SSIM of matches", "metrics.ssim.mean", more);
-    if (record_get(record, "metrics.certified"))
-        msg_say("%-24s %7.0f, %.0f right, %.0f of the members", "certified", real(record, "metrics.certified.count"),
-                real(record, "metrics.certified.right"), real(record, "metrics.certified.members"));
+    say_marks(record);
 }
 
 static void say_twins(const struct control *s, json_t *record) {
@@ -362,10 +375,7 @@ static bool score_marks(struct card *c, struct result *r, struct error *e) {
     if (!marks_judge(c->s, c->match[0], c->candidates, c->among, &c->marks, e)) return false;
     blob_add(r->b, "certified", U8, 1, &c->candidates->count, c->candidates->certified);
     blob_add(r->b, "certified.right", U8, 1, &c->candidates->count, c->marks.verdict);
-    record_int(r->record, "metrics.certified.count", c->marks.count);
-    record_int(r->record, "metrics.certified.right", c->marks.right);
-    record_int(r->record, "metrics.certified.members", c->marks.members);
-    record_rate(r->record, "metrics.certified.precision", (long)c->marks.right, (long)c->marks.count);
+    marks_save(c->marks.count, c->marks.right, c->marks.members, r->record);
     return true;
 }
 
@@ -374,10 +384,7 @@ static bool score_model(const struct card *c, struct result *r, struct error *e)
     if (!c->model) return true;
     if (!kkt_gate_measure(c->model, c->truth, &gate, c->pool, e)) return false;
     kkt_gate_save(&gate, r->record);
-    char more[64] = "";
-    if (!gate.refused) snprintf(more, sizeof more, ", and derivatives free on kinks %.2g", gate.free_kinks);
-    msg_say("%-24s %7.5f; with the best multipliers %.5f%s (an oracle's diagnostic)", "KKT residual at truth", gate.given,
-            gate.best, more);
+    say_gate(r->record);
     return true;
 }
 
@@ -531,6 +538,10 @@ static bool pool_scores(const struct operands *operands, struct result *r, struc
         say_scores(r->record, "NCC", "metrics.ncc");
         say_interval(r->record, "TPR at FPR 1 %", "metrics.ncc.tpr_at_fpr_1e-2", "");
         say_matched(r->record);
+        marks_pool((const struct blob *const *)runs.blob, runs.count, r->record);
+        say_marks(r->record);
+        kkt_gate_pool((const struct blob *const *)runs.blob, runs.count, r->record);
+        say_gate(r->record);
         fine = pool_baselines(&runs, r->record, e) && write_all(r, e);
     }
     for (int i = 0; i < runs.count; i++) blob_free(runs.blob[i]);

@@ -43,5 +43,7 @@ bool kkt_gate_measure(const struct model *m, const struct images *members, struc
 bool kkt_gate_fits(const struct model *m, const struct images *members, struct error *e);
 // metrics.kkt_gate.given, .best, .free_kinks or .free_kinks_refused, .scale, .scale_fitted, .kinks, .pairs, .settled.
 void kkt_gate_save(const struct kkt_gate *gate, json_t *record);
+// The first three as medians over the records of scores, each where all have it.
+void kkt_gate_pool(const struct blob *const *score, int scores, json_t *record);
 
 #endif

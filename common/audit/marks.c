@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "../base/arena.h"
+#include "../io/record.h"
 #include "ncc.h"
 
 enum { AMONG_ROWS = 256 };
@@ -68,4 +69,25 @@ bool marks_judge(const struct control *s, const struct scorecard_match *m, const
     free(g.nearest);
     images_free(marked);
     return true;
+}
+
+void marks_save(int64_t count, int64_t right, int64_t members, json_t *record) {
+    record_int(record, "metrics.certified.count", count);
+    record_int(record, "metrics.certified.right", right);
+    record_int(record, "metrics.certified.members", members);
+    record_rate(record, "metrics.certified.precision", (long)right, (long)count);
+}
+
+void marks_pool(const struct blob *const *score, int scores, json_t *record) {
+    static const char *const key[] = {"metrics.certified.count", "metrics.certified.right", "metrics.certified.members"};
+    enum { KEYS = sizeof key / sizeof *key, MOST = 1 << 30 };
+    int64_t sum[KEYS] = {0};
+    for (int i = 0; i < scores; i++) {
+        double value[KEYS];
+        for (int k = 0; k < KEYS; k++)
+            if (!record_get_real(score[i]->record, key[k], &value[k]) || !(value[k] >= 0 && value[k] <= MOST)) return;
+        if (value[1] > value[0]) return;
+        for (int k = 0; k < KEYS; k++) sum[k] += (int64_t)value[k];
+    }
+    marks_save(sum[0], sum[1], sum[2], record);
 }

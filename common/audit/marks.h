@@ -15,5 +15,9 @@ struct marks {
 // m: of all candidates, which carry marks (BUG otherwise). EXIT_INPUT: images of another shape.
 bool marks_judge(const struct control *s, const struct scorecard_match *m, const struct images *candidates,
                  const struct images *among, struct marks *out, struct error *e);
+// metrics.certified.count, .right, .members and .precision with its interval.
+void marks_save(int64_t count, int64_t right, int64_t members, json_t *record);
+// The same, summed over the records of scores that marks_save wrote; nothing where one has no such numbers.
+void marks_pool(const struct blob *const *score, int scores, json_t *record);
 
 #endif

@@ -635,6 +635,15 @@ static void put_walls(const struct page *p, const char *id, size_t *used) {
     }
 }
 
+static void put_residual(FILE *f, const json_t *score) {
+    double best = summary_real(score, "kkt_residual_best"), kinks = summary_real(score, "kkt_residual_free_kinks");
+    if (!isfinite(best)) return;
+    markup(f, "<p>%s: at the training images themselves, which no attacker has, %.2g of the weights stay unexplained by the best "
+           "multipliers", summary_text(score, "id"), best);
+    if (isfinite(kinks)) markup(f, ", %.2g where derivatives are free on kinks", kinks);
+    fputs(".</p>\n", f);
+}
+
 static void put_reconstructions(const struct page *p) {
     const json_t *scores = json_object_get(p->summary, "reconstructions");
     size_t i, used = 0;
@@ -654,6 +663,7 @@ static void put_reconstructions(const struct page *p) {
     fputs("</tbody></table></div>\n", p->f);
     json_array_foreach (scores, i, score) {
         put_walls(p, summary_text(score, "id"), &used);
+        put_residual(p->f, score);
         if (!json_array_size(json_object_get(score, "notes"))) continue;
         markup(p->f, "<p>Noted of %s:</p>\n", summary_text(score, "id"));
         put_list(p->f, json_object_get(score, "notes"));

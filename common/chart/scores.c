@@ -57,7 +57,8 @@ const char *scores_add(json_t *summary, const struct blob *b, const char *stem) 
     static const char *const numbers[][2] = {{"members", "count.truth"}, {"candidates", "count.candidates"}, {"runs", "count.runs"},
                                              {"chance", "identification.chance"}, {"ssim_control", "control.ssim.mean"},
                                              {"certified", "certified.count"}, {"certified_right", "certified.right"},
-                                             {"certified_members", "certified.members"}};
+                                             {"certified_members", "certified.members"}, {"kkt_residual", "kkt_gate.given"},
+                                             {"kkt_residual_best", "kkt_gate.best"}, {"kkt_residual_free_kinks", "kkt_gate.free_kinks"}};
     json_t *list = json_object_get(summary, "reconstructions");
     const json_t *metrics = record_get(b->record, "metrics");
     char id[SUMMARY_ID];

@@ -3,8 +3,8 @@
 // Each is one object in the list `reconstructions` of a summary (summary.h): id, digest, made_from (digests of the models that
 // the candidates were made from, where their lineage knows), members, candidates, runs, auc, tpr_at_fpr_1e-2, matched and
 // matched_control (at .95), identification and its chance, ssim and ssim_control, certified, certified_right,
-// certified_members, baselines (a list of name, auc, tpr_at_fpr_1e-2, matched, matched_control) and notes. Rates have their intervals
-// beside them.
+// certified_members, kkt_residual, kkt_residual_best and kkt_residual_free_kinks (ssim(1), kkt_gate), baselines (a list of name,
+// auc, tpr_at_fpr_1e-2, matched, matched_control) and notes. Rates have their intervals beside them.
 #ifndef ASSAY_CHART_SCORES_H
 #define ASSAY_CHART_SCORES_H
 

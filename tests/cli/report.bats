@@ -304,6 +304,13 @@ END_OF_PYTHON
     grep -qF '<h1>Reconstruction</h1>' "$OUT/report.html"
     [ "$(grep -c '^strangers,reconstruction,noise,' "$OUT/rows.csv")" -eq 4 ]
     grep -qF 'score <span class="soft">(not shown here)' "$OUT/report.html"  # pairs.st
+    # What is unexplained at the truth, where a score was told the model.
+    trainclf -q -i members.st --arch "flatten | linear 20 | relu | linear 10 nobias fixed" --l2 1e-2 --batch 5 --epochs 20 -o model.st
+    ssim -q members.st -t members.st -c heldout.st --blocks 4 --model model.st -o gate.st
+    report -q gate.st strangers.st -o gate > /dev/null
+    check_page gate/report.html
+    [ "$(look gate/summary.json '[0 < r["kkt_residual_best"] <= r["kkt_residual"] if "kkt_residual" in r else None for r in s["reconstructions"]]')" = "[True, None]" ]
+    [ "$(grep -cF 'of the weights stay unexplained' gate/report.html)" -eq 1 ]
     # A record that does not fit shows what does, and breaks nothing.
     python3 "$OLDPWD/tests/make_blob.py" odd.st '{"assay.kind": "score", "assay.version": "1", "assay.record": {"config": {}, "metrics": {"ncc": {"auc": 0.5}, "baseline": [1]}}}' \
         '{"wall.x": ["F32", [1, 3, 1, 2, 2], [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]], "wall.ncc": ["F32", [1], [0]], "wall.mark": ["U8", [1], [0]]}'

@@ -253,10 +253,35 @@ END_OF_PYTHON
     cat 1 2 3 | ssim -q --pool | cmp - "$OUT"
     ssim -q --pool 1 -o "$OUT"
     [ "$(look "$OUT" 'metrics["ncc"]["auc"]')" = "$(look 1 'metrics["ncc"]["auc"]')" ]
+    [ "$(look "$OUT" '"certified" in metrics or "kkt_gate" in metrics')" = False ]
     rm "$OUT"
     refuse 3 "score" --pool "$DATA/members.st"
     ssim -q "$DATA/strangers.st" "$DATA/others.st" -o pairs
     refuse 3 "not the score of a reconstruction" --pool pairs
+}
+
+@test "runs are pooled with their marks and with what is unexplained at the truth" {
+    cd "$BATS_TEST_TMPDIR"
+    for seed in 1 2 3; do
+        trainclf -q -i "$DATA/members.st" --arch "flatten | linear 40 | relu | linear 4 nobias fixed" --l2 1e-2 --batch 8 --epochs 50 \
+            --seed $seed -o model$seed
+        ssim -q "$DATA/marked.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --baselines none --seed $seed --model model$seed -o $seed
+    done
+    run -0 ssim --pool 1 2 3 -o "$OUT"
+    [[ "$output" == *"certified "*"12, 9 right, 9 of the members"*"KKT residual at truth"* ]]
+    [ "$(look "$OUT" '[metrics["certified"][k] for k in ("count", "right", "members", "precision")]')" = "[12, 9, 9, 0.75]" ]
+    [ "$(look "$OUT" 'metrics["certified"]["precision_interval"][0] < .5')" = True ]
+    for key in given best free_kinks; do
+        middle=$(for i in 1 2 3; do look $i "metrics['kkt_gate']['$key']"; done | sort -g | sed -n 2p)
+        [ "$(look "$OUT" "metrics['kkt_gate']['$key']")" = "$middle" ]
+    done
+    # Of two, the mean; with a run that has none, nothing.
+    ssim -q --pool 1 2 -o "$OUT"
+    [ "$(look "$OUT" 'metrics["kkt_gate"]["best"]')" = \
+        "$(python3 -c "print(($(look 1 'metrics["kkt_gate"]["best"]') + $(look 2 'metrics["kkt_gate"]["best"]')) / 2)")" ]
+    ssim -q "$DATA/strangers.st" -t "$DATA/members.st" -c "$DATA/heldout.st" --seed 4 -o 4
+    ssim -q --pool 1 4 -o "$OUT"
+    [ "$(look "$OUT" '"certified" in metrics or "kkt_gate" in metrics')" = False ]
 }
 
 @test "--fail-if decides the status, --json prints the record" {

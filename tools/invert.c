@@ -98,14 +98,15 @@ static struct program program = {
     .name = "invert", .summary = "rebuild training images out of a classifier's weights", .operands = "MODEL", .operands_min = 1,
     .operands_max = 1, .opts = opts, .count = sizeof opts / sizeof *opts,
     .examples = "fetch synthetic --count 50 -o few.st\n"
-                "trainclf -i few.st --arch 'homogeneous 60' --epochs 40 --batch 50 --l2 1e-3 -o few-mlp.st\n"
-                "invert few-mlp.st --images 10 --steps 100 --restarts 2 -o solved.st\n"
+                "trainclf -i few.st --arch 'flatten | linear 200 | relu | linear 10 nobias fixed | init he,first:1e-3' \\\n"
+                "    --normalise mean-image --batch 50 --epochs 300 --l2 1e-3 --settle lbfgs:300 -o few-mlp.st\n"
+                "invert few-mlp.st --restarts 1 -o solved.st\n"
                 "invert few-mlp.st -m rows -n 20 -o rows.st\n"
                 "invert few-mlp.st -m miface -n 20 --steps 50 -o surest.st\n"
                 "invert few-mlp.st -m generator --width 4 --batch 20 --steps 5 -n 20 -o made.st\n"
-                "invert few-mlp.st --also made.st --images 10 --steps 100 --restarts 2 -o both.st\n"
-                "invert few-mlp.st --images 10 --know\n"
-                "tensor png made.st -t x -o made.png",
+                "invert few-mlp.st --also made.st --restarts 1 --steps 500 -o both.st\n"
+                "invert few-mlp.st --know\n"
+                "tensor png solved.st -t x -o solved.png",
     .see_also = "trainclf(1), ssim(1), tensor(1), blob(5)",
 };
 

@@ -594,6 +594,19 @@ bool train_save(struct training *t, struct error *e) {
     return checkpoint_end(&c, t->options->checkpoint, e);
 }
 
+// Counters of a file from anywhere: what no run comes to is refused, so that none overflows or reads what is not there.
+static bool check_counters(const struct training *t, const int64_t *c, const char *path, struct error *e) {
+    bool there = c[EPOCH] >= 0 && c[EPOCH] <= t->options->epochs && c[EPOCH_STEP] >= 0 && c[EPOCH_STEP] <= t->steps_per_epoch &&
+                 c[STEP] == c[EPOCH] * t->steps_per_epoch + c[EPOCH_STEP];
+    if (!there)
+        return error_set(e, EXIT_INPUT, "%s: assay.run.counters: step %lld of epoch %lld, the %lldth of all, does not exist in this run", path,
+                         (long long)c[EPOCH_STEP], (long long)c[EPOCH], (long long)c[STEP]);
+    if (c[HANDED_OUT] < 0 || c[HANDED_OUT] > t->split.trains || c[RIGHT] < 0 || c[RIGHT] > c[SEEN] || c[SEEN] > INT64_C(1) << 53 ||
+        c[BEST_EPOCH] < 0 || c[BEST_EPOCH] > c[EPOCH] || c[BAD_EPOCHS] < 0 || c[BAD_EPOCHS] > c[EPOCH])
+        return error_set(e, EXIT_INPUT, "%s: assay.run.counters: no run comes to these numbers", path);
+    return true;
+}
+
 bool train_resume(struct training *t, const char *path, struct error *e) {
     struct train_run *r = t->run;
     struct checkpoint_part part[SAVED];
@@ -601,12 +614,8 @@ bool train_resume(struct training *t, const char *path, struct error *e) {
     struct blob *b = checkpoint_open(path, t->options->identity, e);
     if (!b) return false;
     parts_of(t, &s, part);
-    bool fine = checkpoint_take(b, part, COUNTS, e);
     const int64_t *c = s.counter;
-    if (fine && (c[EPOCH] < 0 || c[EPOCH] > t->options->epochs || c[STEP] < 0 || c[EPOCH_STEP] < 0 || c[EPOCH_STEP] > t->steps_per_epoch ||
-                 c[HANDED_OUT] < 0 || c[HANDED_OUT] > t->split.trains))
-        fine = error_set(e, EXIT_INPUT, "%s: assay.run.counters: step %lld of epoch %lld does not exist in this run", path,
-                         (long long)c[EPOCH_STEP], (long long)c[EPOCH]);
+    bool fine = checkpoint_take(b, part, COUNTS, e) && check_counters(t, c, path, e);
     fine = fine && checkpoint_take(b, part, parts_of(t, &s, part), e) && model_load(t->model, b, e);
     if (fine) {
         t->step = r->optim.step = c[STEP];

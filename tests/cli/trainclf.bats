@@ -280,6 +280,36 @@ refuse() {  # STATUS WORD ARGUMENTS...
     [ -z "$output" ]
 }
 
+# forge FROM TO NUMBER VALUE: another value of a counter, and sums that fit it.
+forge() {
+    PYTHONDONTWRITEBYTECODE=1 PYTHONPATH="$BATS_TEST_DIRNAME/.." python3 - "$@" << 'END'
+import json, reader, struct, sys
+raw = open(sys.argv[1], "rb").read()
+n = struct.unpack("<Q", raw[:8])[0]
+head, data = json.loads(raw[8:8 + n]), bytearray(raw[8 + n:])
+meta = head.pop("__metadata__")
+at = head["assay.run.counters"]["data_offsets"][0] + 8 * int(sys.argv[3])
+data[at:at + 8] = struct.pack("<q", int(sys.argv[4]))
+del meta["assay.seal"]
+meta["assay.digest"] = reader.digest(head, bytes(data))
+meta["assay.seal"] = reader.seal(meta)
+text = json.dumps({"__metadata__": meta, **head}).encode()
+text = text.ljust((len(text) + 8 + 63) // 64 * 64 - 8)
+open(sys.argv[2], "wb").write(struct.pack("<Q", len(text)) + text + data)
+END
+}
+
+@test "counters that no run comes to are refused" {
+    ARGS=(-i "$DATA/train.st" --arch "$SMALL" --epochs 2)
+    trainclf -q "${ARGS[@]}" --checkpoint "$BATS_TEST_TMPDIR/kept.st" -o "$OUT"
+    rm "$OUT"
+    # Step, epoch, step of the epoch, handed out, seen, right, best epoch, bad epochs.
+    for forged in "0 9223372036854775807" "0 3" "1 3" "1 -1" "2 1" "3 241" "4 -1" "4 9223372036854775807" "5 1" "6 3" "7 -1"; do
+        forge "$BATS_TEST_TMPDIR/kept.st" "$BATS_TEST_TMPDIR/forged.st" $forged
+        refuse 3 "forged.st: assay.run.counters: " "${ARGS[@]}" --resume "$BATS_TEST_TMPDIR/forged.st"
+    done
+}
+
 @test "an interrupted run without a place for a checkpoint says so" {
     trainclf -q -i "$DATA/train.st" --arch "conv 16 3 | relu | flatten | linear 10" --epochs 10000 --batch 16 2> "$BATS_TEST_TMPDIR/said" > "$BATS_TEST_TMPDIR/out" 3>&- &
     sleep .5

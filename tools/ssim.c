@@ -223,8 +223,8 @@ static void say_twins(const struct control *s, json_t *record) {
     for (int64_t i = 0; i < s->twins && i < NAMED; i++)
         snprintf(text + strlen(text), sizeof text - strlen(text), "%s%lld and %lld (%.4f)", i ? ", " : "",
                  (long long)s->twin_index[2 * i], (long long)s->twin_index[2 * i + 1], (double)s->twin_ncc[i]);
-    record_note(record, "%lld near-duplicates between members and control (correlation over .98), by position: %s%s",
-                (long long)s->twins, text, s->twins > NAMED ? ", ..." : "");
+    record_note(record, "%s%lld near-duplicates between members and control (correlation over .98), by position: %s%s",
+                s->more_twins ? "at least " : "", (long long)s->twins, text, s->twins > NAMED ? ", ..." : "");
     msg_say("near-duplicates of members in the control, by position: %s%s", text, s->twins > NAMED ? ", ..." : "");
 }
 

@@ -198,7 +198,7 @@ struct twins {
     const struct control *s;
     struct ncc_side members;
     struct twin_list {
-        int64_t count;
+        int64_t count;  // with those past the room, which are not kept
         struct control_twin *twin;
     } *of_block;
 };
@@ -218,9 +218,9 @@ static void find_twins(void *data, long b, int worker) {
         ncc_products(x, count, &t->members, ncc);
         for (int64_t i = 0; i < count; i++)
             for (int64_t j = 0; j < s->n; j++)
-                if (ncc[i * s->n + j] > CONTROL_TWIN) {
-                    list->twin = memory_grow(list->twin, (size_t)(list->count + 1) * sizeof *list->twin);
-                    list->twin[list->count++] = (struct control_twin){j, rows[from + i], ncc[i * s->n + j]};
+                if (ncc[i * s->n + j] > CONTROL_TWIN && list->count++ < CONTROL_TWINS / s->o.blocks) {
+                    list->twin = memory_grow(list->twin, (size_t)list->count * sizeof *list->twin);
+                    list->twin[list->count - 1] = (struct control_twin){j, rows[from + i], ncc[i * s->n + j]};
                 }
         free(x);
     }
@@ -237,7 +237,12 @@ static void take_twins(struct control *s) {
     struct twins t = {s, ncc_side_of(s->truth, s->n), memory_zero((size_t)s->o.blocks * sizeof *t.of_block)};
     int64_t count = 0;
     pool_run(s->pool, s->o.blocks, find_twins, &t);
-    for (int b = 0; b < s->o.blocks; b++) count += t.of_block[b].count;
+    for (int b = 0; b < s->o.blocks; b++) {
+        int64_t room = CONTROL_TWINS / s->o.blocks, *found = &t.of_block[b].count;
+        s->more_twins = s->more_twins || *found > room;
+        *found = *found < room ? *found : room;
+        count += *found;
+    }
     s->twin = memory_take((size_t)(count + 1) * sizeof *s->twin);
     int64_t at = 0;
     for (int b = 0; b < s->o.blocks; b++) {

@@ -276,6 +276,25 @@ static void test_shared_images(void **state) {
     free_set(&control);
 }
 
+// Sets of copies: more pairs than are kept, and no memory for all of them.
+static void test_many_twins(void **state) {
+    (void)state;
+    enum { N = 240, EACH = CONTROL_TWINS / BLOCKS };
+    struct set truth = set_of("truth", 0, N), control = set_of("control", 1000, BLOCKS * N);
+    assert_true((int64_t)N * N > EACH);
+    for (int64_t i = 0; i < N; i++) memcpy(truth.x + i * PIXELS, truth.x, PIXELS * sizeof(float));
+    for (int64_t i = 0; i < BLOCKS * N; i++) {
+        memcpy(control.x + i * PIXELS, truth.x, PIXELS * sizeof(float));
+        control.x[i * PIXELS + 4] *= .99f;
+    }
+    struct control *s = open_card(&truth, &control, (struct control_options){.blocks = BLOCKS});
+    assert_true(s->more_twins);
+    assert_int_equal(s->twins, BLOCKS * EACH);
+    control_free(s);
+    free_set(&truth);
+    free_set(&control);
+}
+
 static void test_marks(void **state) {
     (void)state;
     struct set truth = set_of("truth", 0, 12), control = set_of("control", 1000, 400);
@@ -471,7 +490,7 @@ static int close_pool(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_copies),         cmocka_unit_test(test_neither),   cmocka_unit_test(test_blocks),
-        cmocka_unit_test(test_shared_images),  cmocka_unit_test(test_marks),     cmocka_unit_test(test_few_candidates),
+        cmocka_unit_test(test_shared_images), cmocka_unit_test(test_many_twins),  cmocka_unit_test(test_marks),     cmocka_unit_test(test_few_candidates),
         cmocka_unit_test(test_baselines),      cmocka_unit_test(test_threads),   cmocka_unit_test(test_room),
     };
     return cmocka_run_group_tests(tests, open_pool, close_pool);

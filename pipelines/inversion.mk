@@ -223,7 +223,9 @@ reconstruct_arch = flatten | linear $(call setting,NEURONS,1000) | relu | linear
 reconstruct_all  = --seed $(call setting,SEED,0) --threads $(call setting,THREADS,0)
 .PHONY: reconstruct
 reconstruct: all
-	@set -e; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; trap 'exit 130' INT TERM; \
+	@set -e; for file in '$(OUT)' '$(call setting,MODEL,$(OUT))'; do \
+	    [ -w "$$(dirname "$$file")" ] || { echo "$$file: its folder is not there, or cannot be written to" >&2; exit 4; }; \
+	done; place=$$(mktemp -d); trap 'rm -rf "$$place"' EXIT; trap 'exit 130' INT TERM; \
 	$(BIN)/trainclf -i '$(MEMBERS)' $(if $(call setting,TEST),--test '$(TEST)') --arch '$(reconstruct_arch)' --normalise $(call setting,NORMALISE,mean-image) \
 	    --l2 1e-3 --batch 65536 --schedule cosine --epochs 300 --settle lbfgs:1000 --stationarity $(reconstruct_all) -o "$$place/trained.st"; \
 	$(BIN)/tensor release "$$place/trained.st" -o "$$place/model.st"; \

@@ -86,3 +86,26 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
     [ "$(grep -c 'fetch -q synthetic --count 6000 --size 3x32x32' "$BATS_TEST_TMPDIR/commands")" -eq 6 ]
     [ "$(grep -c 'fetch -q synthetic' "$BATS_TEST_TMPDIR/commands")" -eq 6 ]
 }
+
+@test "make reconstruct is training, a stripped file and the attack on that alone, to the byte" {
+    cd "$BATS_TEST_TMPDIR"
+    reconstruct() { make -C "$OLDPWD" --no-print-directory reconstruct MEMBERS="$PWD/few.st" NEURONS=100 THREADS=1 "$@"; }
+    fetch -q synthetic --count 400 --size 1x12x12 -o all.st
+    fetch -q synthetic --count 400 --size 1x12x12 --per-class 2 -o few.st
+    run reconstruct
+    [[ "$status" -eq 2 && "$output" == *"make reconstruct MEMBERS=FILE OUT=FILE"* ]]
+    for place in "OUT=nowhere/a.st" "OUT=$PWD/a.st MODEL=nowhere/m.st"; do  # before anything is trained
+        run reconstruct $place
+        [[ "$status" -eq 2 && "$output" == *"nowhere/"*".st: its folder is not there"* && "$output" != *"epoch"* ]]
+    done
+    run reconstruct OUT="$PWD/a.st" MODEL="$PWD/m.st" SEED=3
+    [[ "$status" -eq 0 && "$output" == *"20 training images, read off the singular values"* ]]
+    trainclf -q -i few.st --arch 'flatten | linear 100 | relu | linear 10 nobias fixed | init he,first:1e-3' --normalise mean-image \
+        --l2 1e-3 --batch 65536 --schedule cosine --epochs 300 --settle lbfgs:1000 --seed 3 --threads 1 -o whole.st
+    tensor release -q whole.st -o released.st
+    cmp released.st m.st
+    [ "$(tensor ls -q m.st | grep -c keep)" -eq 0 ]
+    invert -q released.st --seed 3 --threads 1 -o b.st
+    cmp a.st b.st
+    ssim -q a.st -t few.st -c all.st --exclude --fail-if 'ncc.auc<.9' --baselines none -o score.st
+}

@@ -6,7 +6,8 @@
 #                           [SHAPE=CxHxW] [FROM=DIR] [EACH=N] [EPOCHS=N] [REST=N] [STEPS=N] [DIRECT=N] [WIDTH=N] [OUT=DIR]
 #
 # SHAPE: of synthetic drawings, such as 3x32x32 (1x28x28). FROM: where the published files of DATA are.
-# quick: one seed, a narrow generator and few steps, minutes. full: five seeds, the published width, hours.
+# quick: one seed, a narrow generator and few steps, minutes. full: five seeds, half the published width and as many steps as
+# the losses need to settle, hours; WIDTH=64 STEPS=2000 is the published size, a day.
 # EACH images of every class are trained on (5), long and in full batches with coupled L2, as an attacker hopes for: EPOCHS
 # for the generator's targets, REST for the direct attack's, which takes DIRECT steps (0: invert's own) and knows how many
 # images there were, so that the defences are not spared where the weights do not tell.
@@ -29,8 +30,8 @@ inversion_each    := $(call setting,EACH,5)
 inversion_epochs  := $(call setting,EPOCHS,$(call inversion_full,2000,300))
 inversion_rest    := $(call setting,REST,$(call inversion_full,2000,1000))
 inversion_solve   := $(call setting,DIRECT,0)
-inversion_steps   := $(call setting,STEPS,$(call inversion_full,2000,100))
-inversion_width   := $(call setting,WIDTH,$(call inversion_full,64,8))
+inversion_steps   := $(call setting,STEPS,$(call inversion_full,400,100))
+inversion_width   := $(call setting,WIDTH,$(call inversion_full,32,8))
 inversion_threads := $(call setting,THREADS,0)
 inversion         := $(call setting,OUT,results/inversion-$(inversion_data)-$(inversion_size))
 # With mlp come the networks for the direct attack.
@@ -153,7 +154,7 @@ endef
 inversion_solved = $(call inversion_step,$1/$2-attack,$1/$2,solve,\
     $(inversion_invert) -m kkt --seed $1 --images $3 --steps $(inversion_solve) $4 $$<)
 inversion_once  := $(call inversion_full,,--restarts 1)
-inversion_fewer := --restarts 1 --candidates $(call inversion_times,$(call inversion_full,400,40))
+inversion_fewer := --restarts 1 --candidates $(call inversion_times,$(call inversion_full,200,40))
 define inversion_attacks
 $(foreach t,$(filter-out more-data,$(inversion_targets)),$(call inversion_solved,$1,$t,$(inversion_count),$(inversion_once)))
 $(call inversion_solved,$1,more-data,$(call inversion_times,100),$(inversion_fewer))

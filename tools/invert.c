@@ -319,6 +319,9 @@ static bool run_generator(struct work *w, struct error *e) {
     w->found = generator_sample(t, each_class(w->m), e);
     heed_signal(w);
     if (w->found) generator_note(t, w->b, w->record);
+    double loss, squares;
+    if (w->found && record_get_real(w->record, "metrics.weights_squared", &squares) && record_get_real(w->record, "metrics.loss.eta4", &loss))
+        msg_say("stationary loss %.4g; without any image %.4g%s", loss, squares, loss < squares ? "" : ": these explain nothing of the weights");
     return w->found != NULL;
 }
 

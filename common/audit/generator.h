@@ -63,7 +63,8 @@ void generator_profile(struct generator *r, double seconds[PARTS]);  // as exec_
 struct candidates *generator_sample(struct generator *r, int64_t each, struct error *e);
 
 // Once trained: every step's terms, their sum and the accuracy as tensors loss.NAME [steps], which the blob borrows, and in the
-// record's metrics their means over the last tenth of the steps.
+// record's metrics their means over the last tenth of the steps. Where the stationary loss has a weight, also the squared length
+// of the classifier's weights, which that loss is without any image, and a note where it is no less.
 void generator_note(const struct generator *r, struct blob *b, json_t *record);
 
 // A checkpoint of a run with the given identity (its config; NULL: none): continues bit for bit. generator_resume refuses one of

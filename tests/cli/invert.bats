@@ -79,6 +79,19 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     [ "$(look "$OUT" '[config["weights"][k] for k in ("beta", "gamma", "delta", "eta4")]')" = "[3.0, 0.0, 7.0, 0.0]" ]
 }
 
+@test "the stationary loss stands beside what it is without any image" {
+    squares=$(look "$MODEL" 'sum(v * v for k, l in t.items() if not k.startswith("assay.") for v in l)')
+    # Multipliers next to nothing leave it so; large ones make it worse, which is noted.
+    run -0 invert "$MODEL" "${QUICK[@]}" --preset stationary-only --margin 1e6 -n 10 -o "$OUT"
+    [ "$(look "$OUT" "abs(metrics['weights_squared'] / $squares - 1) < 1e-9 and abs(t['loss.eta4'][0] / $squares - 1) < 1e-4")" = True ]
+    run -0 invert "$MODEL" "${QUICK[@]}" --preset stationary-only --margin 1e-3 -n 10 -o "$OUT"
+    [[ "$output" == *"stationary loss "*"; without any image "*"explain nothing of the weights"* ]]
+    [[ "$(look "$OUT" 'record["notes"]')" == *"explain nothing of the weights"* ]]
+    run -0 invert "$MODEL" "${QUICK[@]}" --preset no-stationary -n 10 -o "$OUT"
+    [ "$(look "$OUT" '"weights_squared" in metrics or record.get("notes")')" != True ]
+    [[ "$output" != *"stationary loss"* ]]
+}
+
 @test "colour, batch norm, dropout and a mean image; binary networks" {
     run -0 invert "$DATA/colour-model.st" "${QUICK[@]}" -n 8 -o "$OUT"
     [ "$(look "$OUT" 'shape["x"]')" = "[8, 3, 32, 32]" ]

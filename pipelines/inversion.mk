@@ -105,7 +105,7 @@ inversion_long = --epochs $(inversion_epochs) --l2 1e-3
 
 # For the direct attack: little noise outside the images' span, a last layer that stays as it was drawn (see `make
 # reconstruct` below), a long way to a stationary point. The defences are other trainings of the same network.
-inversion_net      = --arch 'flatten | linear 1000 | relu | linear 10 nobias fixed | init he,first:$1' \
+inversion_net      = --arch 'flatten | linear 1000 | relu | linear classes nobias fixed | init he,first:$1' \
     --normalise mean-image --schedule cosine
 inversion_settled  = --epochs $(inversion_rest) --l2 1e-3 --settle lbfgs:$(inversion_rest)
 inversion_at_rest  = $(call inversion_net,1e-3) $(inversion_settled)
@@ -212,7 +212,7 @@ endif
 # Soudry 2018): where it is trained too, neurons that are active for the same images become one another on the way to a
 # stationary point, and what they told of the images is lost.
 #
-#   make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE] [THREADS=N] [NEURONS=N] [CLASSES=N] [NORMALISE=WORD] [TEST=FILE]
+#   make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE] [THREADS=N] [NEURONS=N] [NORMALISE=WORD] [TEST=FILE]
 #
 # NEURONS: of the hidden layer, 1000; twenty for each image serve well. NORMALISE: mean-image, which gives the mean image away,
 # or scalar. TEST: images to print the accuracy on.
@@ -220,7 +220,7 @@ ifneq ($(filter reconstruct,$(GOALS)),)
 ifeq ($(and $(call setting,MEMBERS),$(call setting,OUT)),)
 $(error make reconstruct MEMBERS=FILE OUT=FILE [SEED=N] [MODEL=FILE])
 endif
-reconstruct_arch = flatten | linear $(call setting,NEURONS,1000) | relu | linear $(call setting,CLASSES,10) nobias fixed | init he,first:1e-3
+reconstruct_arch = flatten | linear $(call setting,NEURONS,1000) | relu | linear classes nobias fixed | init he,first:1e-3
 reconstruct_all  = --seed $(call setting,SEED,0) --threads $(call setting,THREADS,0)
 .PHONY: reconstruct
 reconstruct: all

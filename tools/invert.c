@@ -98,7 +98,7 @@ static struct program program = {
     .name = "invert", .summary = "rebuild training images out of a classifier's weights", .operands = "MODEL", .operands_min = 1,
     .operands_max = 1, .opts = opts, .count = sizeof opts / sizeof *opts,
     .examples = "fetch synthetic --count 50 -o few.st\n"
-                "trainclf -i few.st --arch 'flatten | linear 200 | relu | linear 10 nobias fixed | init he,first:1e-3' \\\n"
+                "trainclf -i few.st --arch 'flatten | linear 200 | relu | linear classes nobias fixed | init he,first:1e-3' \\\n"
                 "    --normalise mean-image --batch 50 --epochs 300 --l2 1e-3 --settle lbfgs:300 -o few-mlp.st\n"
                 "invert few-mlp.st --restarts 1 -o solved.st\n"
                 "invert few-mlp.st -m rows -n 20 -o rows.st\n"

@@ -83,24 +83,24 @@ const char *const arch_presets = "cnn, mlp, vit, ee691-mlp, ee691-cnn, ee691-vit
 #define ENCODER_691 "encoder 4 256 post dropout .1"
 #define BLOCK_691(c) "conv " #c " 3 | norm batch | leaky .2 | maxpool 2 | dropout2d .25 | "
 
-// $P is the patch size, $O the number of outputs.
+// $P is the patch size.
 static const struct {
     const char *name, *line;
 } presets[] = {
     {"cnn", "conv 32 3 | relu | conv 64 3 | relu | maxpool 2 | dropout .1 | conv 128 3 | relu | maxpool 2 | dropout .1 | "
-            "flatten | linear 256 | relu | dropout .2 | linear $O"},
-    {"mlp", "flatten | linear 512 | relu | linear 256 | relu | linear $O"},
-    {"vit", "patch $P 64 | cls | pos | encoder 4 256 | encoder 4 256 | norm layer | head | linear 64 | linear $O"},
+            "flatten | linear 256 | relu | dropout .2 | linear classes"},
+    {"mlp", "flatten | linear 512 | relu | linear 256 | relu | linear classes"},
+    {"vit", "patch $P 64 | cls | pos | encoder 4 256 | encoder 4 256 | norm layer | head | linear 64 | linear classes"},
     {"ee691-mlp", "flatten | linear 512 | norm batch | leaky .2 | dropout .4 | linear 256 | norm batch | leaky .2 | "
-                  "dropout .4 | linear $O"},
+                  "dropout .4 | linear classes"},
     {"ee691-cnn", BLOCK_691(32) BLOCK_691(64) BLOCK_691(128)
-                  "flatten | linear 256 | norm batch | leaky .2 | dropout .4 | linear $O"},
+                  "flatten | linear 256 | norm batch | leaky .2 | dropout .4 | linear classes"},
     {"ee691-vit", "patch $P 64 | cls | pos | " ENCODER_691 " | " ENCODER_691 " | norm layer | head | norm layer | "
-                  "linear 64 | dropout .1 | linear $O"},
+                  "linear 64 | dropout .1 | linear classes"},
 };
 
 // NULL without a width.
-static char *print_homogeneous(struct arena *arena, const char *widths, size_t length, int outputs) {
+static char *print_homogeneous(struct arena *arena, const char *widths, size_t length) {
     char *line = arena_text(arena, "flatten");
     const char *bias = "";
     const char *end = widths + length;
@@ -112,32 +112,25 @@ static char *print_homogeneous(struct arena *arena, const char *widths, size_t l
         bias = " nobias";
         widths += n;
     }
-    return *bias ? arena_print(arena, "%s | linear %d%s", line, outputs, bias) : NULL;
+    return *bias ? arena_print(arena, "%s | linear classes%s", line, bias) : NULL;
 }
 
 // The line a preset stands for, with what follows it; NULL where the first word is no preset.
-static char *expand(struct arena *arena, const char *text, const struct shape *input, int outputs) {
+static char *expand(struct arena *arena, const char *text, const struct shape *input) {
     const char *word = text + strspn(text, " \t\n");
     size_t length = strcspn(word, " \t\n|"), element = strcspn(word, "|");
     const char *rest = word + element;
     char *line = NULL;
     if (length == strlen("homogeneous") && !strncmp(word, "homogeneous", length))
-        line = print_homogeneous(arena, word + length, element - length, outputs);
+        line = print_homogeneous(arena, word + length, element - length);
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
         const char *from = presets[i].line;
         if (strlen(presets[i].name) != length || strncmp(presets[i].name, word, length)) continue;
         if (strspn(word + length, " \t\n") != element - length) continue;  // a preset takes no values
         int patch = 8;
         while (input->dim[1] % patch || input->dim[2] % patch) patch--;
-        line = arena_text(arena, "");
-        while (*from) {
-            size_t n = strcspn(from, "$");
-            line = arena_print(arena, "%s%.*s", line, (int)n, from);
-            from += n;
-            if (!*from) break;
-            line = arena_print(arena, "%s%d", line, from[1] == 'P' ? patch : outputs);
-            from += 2;
-        }
+        size_t n = strcspn(from, "$");
+        line = from[n] ? arena_print(arena, "%.*s%d%s", (int)n, from, patch, from + n + 2) : arena_text(arena, from);
     }
     return line ? arena_print(arena, "%s %s", line, rest) : NULL;
 }
@@ -462,12 +455,15 @@ static bool read_element(struct reader *r) {
 }
 
 // Cuts the text into words and writes the canonical line.
+// "classes" is read as the number of outputs, where one is asked for.
 static void split(struct reader *r, const char *text) {
     r->word = arena_take(&r->a->arena, (strlen(text) + 1) * sizeof *r->word);
-    char *line = r->a->line = arena_take(&r->a->arena, 2 * strlen(text) + 2);
+    char *line = r->a->line = arena_take(&r->a->arena, 2 * strlen(text) + 16), outputs[16];
+    snprintf(outputs, sizeof outputs, "%d", r->a->outputs);
     for (const char *c = text; *(c += strspn(c, " \t\n"));) {
         size_t n = *c == '|' ? 1 : strcspn(c, " \t\n|");
-        r->word[r->words].text = arena_print(&r->a->arena, "%.*s", (int)n, c);
+        bool classes = r->a->outputs && n == strlen("classes") && !strncmp(c, "classes", n);
+        r->word[r->words].text = classes ? arena_text(&r->a->arena, outputs) : arena_print(&r->a->arena, "%.*s", (int)n, c);
         r->word[r->words].column = (int)(c - text) + 1;
         line += sprintf(line, "%s%s", r->words ? " " : "", r->word[r->words].text);
         r->words++;
@@ -554,7 +550,7 @@ struct arch *arch_parse(const char *text, struct shape input, int outputs, struc
                 error_set(e, EXIT_USAGE, "architecture: images of %s", shape_text(&input, shape));
     if (fine && strlen(text) > TEXT_MAX_BYTES) fine = error_set(e, EXIT_USAGE, "architecture: a line of more than %d bytes", TEXT_MAX_BYTES);
     if (fine) {
-        char *preset = expand(&a->arena, text, &input, outputs);
+        char *preset = expand(&a->arena, text, &input);
         split(&r, preset ? preset : text);
         fine = read_line(&r);
     }

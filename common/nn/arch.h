@@ -52,8 +52,8 @@ struct arch {
 };
 
 // Parses and checks `text`, a preset's name or a line, for images of shape `input`. `outputs` is what the
-// last element must give; a preset's last element gives just that; 0 takes whatever the line ends with. Errors (EXIT_USAGE) name the place:
-// architecture, column 17, "linear x": ...
+// last element must give, and what the word "classes" stands for, as in a preset's last element; 0 takes whatever the line ends
+// with. Errors (EXIT_USAGE) name the place: architecture, column 17, "linear x": ...
 struct arch *arch_parse(const char *text, struct shape input, int outputs, struct error *e);
 void arch_free(struct arch *a);
 extern const char *const arch_presets;  // "cnn, mlp, vit, ...", for help texts

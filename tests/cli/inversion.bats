@@ -108,4 +108,8 @@ newer() { find "$OUT" -type f -newer "$1" ! -path '*/settings/*' -printf '%f\n' 
     invert -q released.st --seed 3 --threads 1 -o b.st
     cmp a.st b.st
     ssim -q a.st -t few.st -c all.st --exclude --fail-if 'ncc.auc<.9' --baselines none -o score.st
+    # As many classes as there are, and not as many of each.
+    fetch -q synthetic --count 10 --classes 3 --size 1x12x12 -o three.st
+    run reconstruct MEMBERS="$PWD/three.st" OUT="$PWD/c.st"
+    [[ "$status" -eq 0 && "$output" == *"10 training images, read off the singular values"* ]]
 }

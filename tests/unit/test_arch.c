@@ -111,6 +111,20 @@ static void test_errors_name_the_place(void **state) {
     }
 }
 
+// The word stands for a number, and the number stands in the line, so that a file says it without its data.
+static void test_classes_are_the_outputs(void **state) {
+    (void)state;
+    struct arch *a = parse("flatten | linear 4|relu | linear  classes nobias", shape_of(3, 1, 4, 4), 7);
+    assert_string_equal(a->line, "flatten | linear 4 | relu | linear 7 nobias");
+    arch_free(a);
+    struct error e = {0};
+    assert_null(arch_parse("flatten | linear classes", shape_of(3, 1, 4, 4), 0, &e));
+    assert_non_null(strstr(e.text, "column 18 (\"linear classes\")"));
+    e = (struct error){0};
+    assert_null(arch_parse("flatten | linear classes | linear 4", shape_of(3, 1, 4, 4), 3, &e));  // columns are those of the text
+    assert_non_null(strstr(e.text, "column 28 (\"linear 4\"): the network ends with [4] where [3] is needed"));
+}
+
 static void test_homogeneous_is_recognised(void **state) {
     (void)state;
     static const struct {
@@ -312,6 +326,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_presets_have_the_known_parameters), cmocka_unit_test(test_position_names_the_parameters),
         cmocka_unit_test(test_errors_name_the_place),             cmocka_unit_test(test_homogeneous_is_recognised),
+        cmocka_unit_test(test_classes_are_the_outputs),
         cmocka_unit_test(test_start_is_as_pytorch_draws_it),      cmocka_unit_test(test_gradient_is_that_of_the_loss),
         cmocka_unit_test(test_dropout_keeps_the_mean),            cmocka_unit_test(test_features_are_the_last_layers_input),
     };

@@ -19,12 +19,12 @@
 static struct {
     const char *output, *method, *also, *device, *fail_if, *preset, *checkpoint, *resume, *span;
     double weight[INVERSION_TERMS], lr, multiplier_lr, spread, box, noise, smoothing, sharpness, margin, step, enough;
-    int64_t count, images, candidates, restarts, steps, batch, width, ramp, patience, smooth_every, every, threads;
+    int64_t count, images, candidates, restarts, rounds, steps, batch, width, ramp, patience, smooth_every, every, threads;
     struct reals sharpen;
     uint64_t seed;
     bool json, profile, explain, know;
 } o = {
-    .method = "kkt", .preset = "all", .span = "auto", .restarts = 3, .spread = NAN, .box = 1e-3, .sharpen = {2, {10, 300}},
+    .method = "kkt", .preset = "all", .span = "auto", .restarts = 3, .rounds = 8, .spread = NAN, .box = 1e-3, .sharpen = {2, {10, 300}},
     .weight = {NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN, NAN}, .lr = NAN, .multiplier_lr = NAN, .noise = .6, .sharpness = 100,
     .margin = NAN, .batch = 64, .width = 64, .step = .5, .enough = .99999, .patience = 100, .smooth_every = 10, .ramp = -1,
     .device = "cpu",
@@ -46,6 +46,7 @@ static struct opt opts[] = {
     {"candidates", 0, OPT_INT, &o.candidates, "N",
      "images sought in a restart of kkt; 0: four for each training image", NULL, 0, 1e6, false},
     {"restarts", 0, OPT_INT, &o.restarts, "N", "starts of kkt, whose candidates are ranked together", NULL, 1, 1000, false},
+    {"rounds", 0, OPT_INT, &o.rounds, "N", "kkt: searches, each for what the images that are certain leave of the weights", NULL, 1, DIRECT_ROUNDS, false},
     {"spread", 0, OPT_REAL, &o.spread, "R",
      "kkt: deviation of candidates from the mean at the start; .1 in the span, .01 of pixels", NULL, 0, 1e3, false},
     {"box", 0, OPT_REAL, &o.box, "R", "kkt: weight of the squared distance outside [0, 1]", NULL, 0, 1e6, false},
@@ -138,7 +139,7 @@ static void say_profile(const double part[PARTS], double seconds, int threads) {
 // ---- kkt and generator: runs that are kept
 
 static bool save(const struct work *w, const char *path, struct error *e) {
-    return w->direct ? kkt_save(w->direct->kkt, w->config, path, e) : generator_save(w->generator, w->config, path, e);
+    return w->direct ? kkt_save(w->direct->round[0].kkt, w->config, path, e) : generator_save(w->generator, w->config, path, e);
 }
 
 static const char *kept_in(void) {
@@ -150,7 +151,7 @@ static const char *kept_in(void) {
 static void heed_signal(const struct work *w) {
     struct error e = {0};
     if (!out_stopping()) return;
-    const struct kkt *k = w->direct ? w->direct->kkt : NULL;
+    const struct kkt *k = w->direct ? w->direct->round[0].kkt : NULL;
     long long steps = (long long)(k ? k->restart * k->o.steps + k->step : w->generator->step);
     const char *path = kept_in();
     if (path && save(w, path, &e)) msg_say("interrupted after step %lld; --resume %s continues", steps, path);
@@ -187,18 +188,19 @@ static struct kkt_options kkt_settings(void) {
 static void note_kkt(struct work *w) {
     const struct direct *d = w->direct;
     const char *refused = span_refused(w->m);
-    kkt_describe(&d->kkt->o, w->config);
-    json_object_update_new(w->config, json_pack("{s:I, s:s, s:s?}", "images", (json_int_t)d->images, "span", o.span,
+    kkt_describe(&d->o, w->config);
+    json_object_update_new(w->config, json_pack("{s:I, s:I, s:s, s:s?}", "images", (json_int_t)d->images, "rounds", (json_int_t)o.rounds, "span", o.span,
                                                 "also", w->also ? w->also->digest : NULL));
+    const struct reduced *in = d->round[0].reduced;
     if (d->span) msg_say("first layer: gap of %.3g after the %lldth singular value; images are sought in %lld dimensions of %lld",
-                         d->span->gap, (long long)d->span->rank, (long long)d->reduced->dims, (long long)d->reduced->pixels);
+                         d->span->gap, (long long)d->span->rank, (long long)in->dims, (long long)in->pixels);
     else msg_say("no span: %s; images are sought pixel by pixel", refused ? refused : "--span off");
     msg_say("%lld training images, %s", (long long)d->images, d->images_given ? "as told" : "read off the singular values");
     record_note(w->record, "%s", direct_claim(w->m));
 }
 
 static bool start_also(struct work *w, struct error *e) {
-    struct kkt *k = w->direct->kkt;
+    struct kkt *k = direct_kkt(w->direct);
     if (!w->also) return true;
     struct candidates *c = candidates_of(w->also, w->m, e);
     if (!c) return false;
@@ -211,10 +213,10 @@ static bool start_also(struct work *w, struct error *e) {
 }
 
 static bool solve(struct work *w, struct error *e) {
-    struct kkt *k = w->direct->kkt;
+    struct kkt *k = direct_kkt(w->direct);
     struct progress progress;
     bool interrupted;
-    long steps = (long)(k->o.restarts * k->o.steps);
+    long steps = (long)(k->stop * k->o.steps);
     progress_open(&progress, "steps", steps);
     k->progress = &progress;
     out_graceful();
@@ -226,27 +228,42 @@ static bool solve(struct work *w, struct error *e) {
     return fine && (!o.checkpoint || save(w, o.checkpoint, e));
 }
 
+// Restarts, and rounds for what is not certain yet.
+static bool solve_rounds(struct work *w, struct error *e) {
+    struct direct *d = w->direct;
+    if (!solve(w, e)) return false;
+    for (int rounds = d->rounds; direct_next(d, (int)o.rounds, w->pool, e); rounds = d->rounds) {
+        heed_signal(w);
+        if (d->rounds > rounds)
+            msg_say("certain of %lld images; the other %lld are sought in what these leave of the weights", (long long)direct_certified(d),
+                    (long long)d->round[d->rounds - 1].images);
+        if (!solve(w, e)) return false;
+    }
+    heed_signal(w);
+    return !e->status;
+}
+
 static bool run_kkt(struct work *w, struct error *e) {
     struct kkt_options k = kkt_settings();
     struct direct *d = w->direct = direct_open(w->m, !strcmp(o.span, "auto"), o.images, &k, w->pool, e);
     if (!d) return false;
-    if (o.explain) return plan_print(kkt_plan(d->kkt), stdout), true;
+    if (o.explain) return plan_print(kkt_plan(direct_kkt(d)), stdout), true;
     note_kkt(w);
-    if (!start_also(w, e) || (o.resume && !kkt_resume(d->kkt, w->config, o.resume, e))) return false;
+    if (!start_also(w, e) || (o.resume && !kkt_resume(direct_kkt(d), w->config, o.resume, e))) return false;
     double start = msg_clock(), part[PARTS];
-    if (!solve(w, e)) return false;
+    if (!solve_rounds(w, e)) return false;
     double seconds = msg_clock() - start;
     w->found = direct_candidates(d, w->pool, e);
     heed_signal(w);
     if (!w->found) return false;
     if (o.profile) {
-        kkt_profile(d->kkt, part);
+        direct_profile(d, part);
         say_profile(part, seconds, pool_threads(w->pool));
         msg_say("certificate and ranking %.3f s", msg_clock() - start - seconds);
     }
     direct_note(d, w->b, w->record);
-    if (d->certificate) msg_say("residual %.4f; certain of %lld images, which %lld candidates found", direct_residual(d),
-                                (long long)d->certified, (long long)d->copies);
+    const struct direct_round *last = &d->round[d->rounds - 1];
+    if (last->certificate) msg_say("residual %.4f; certain of %lld images", direct_residual(last), (long long)direct_certified(d));
     return true;
 }
 
@@ -362,7 +379,7 @@ static const struct method {
     const char *options;                           // of some methods that it takes, with spaces around each
 } methods[] = {
     {"kkt", check_kkt, run_kkt, true,
-     " steps also images span candidates restarts spread box sharpen lr multiplier-lr margin checkpoint resume profile explain "},
+     " steps also images span candidates restarts rounds spread box sharpen lr multiplier-lr margin checkpoint resume profile explain "},
     {"generator", check_generator, run_generator, true,
      " steps preset alpha alpha-prime beta beta-prime gamma delta eta1 eta2 eta3 eta4 batch width lr multiplier-lr noise "
      "smoothing sharpness margin ramp checkpoint every resume profile explain "},

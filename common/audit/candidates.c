@@ -91,20 +91,21 @@ static int better_first(const void *a, const void *b) {
     return (p->at > q->at) - (p->at < q->at);
 }
 
+void candidates_copy(struct candidates *to, int64_t at, const struct candidates *from, int64_t row) {
+    memcpy(to->x + at * to->size, from->x + row * from->size, (size_t)from->size * sizeof *from->x);
+    to->y[at] = from->y[row];
+    to->score[at] = from->score[row];
+    to->confidence[at] = from->confidence[row];
+    to->certified[at] = from->certified[row];
+}
+
 void candidates_rank(struct candidates *c, int64_t keep) {
     if (!keep || keep > c->count) keep = c->count;
     struct place *order = memory_take((size_t)(c->count + 1) * sizeof *order);
     for (int64_t i = 0; i < c->count; i++) order[i] = (struct place){c->score[i], i};
     qsort(order, (size_t)c->count, sizeof *order, better_first);
     struct candidates *sorted = candidates_new(c->shape, keep);
-    for (int64_t i = 0; i < keep; i++) {
-        int64_t from = order[i].at;
-        memcpy(sorted->x + i * c->size, c->x + from * c->size, (size_t)c->size * sizeof *c->x);
-        sorted->y[i] = c->y[from];
-        sorted->score[i] = c->score[from];
-        sorted->confidence[i] = c->confidence[from];
-        sorted->certified[i] = c->certified[from];
-    }
+    for (int64_t i = 0; i < keep; i++) candidates_copy(sorted, i, c, order[i].at);
     struct candidates swap = *c;
     *c = *sorted;
     *sorted = swap;

@@ -27,6 +27,8 @@ void candidates_free(struct candidates *c);
 void candidates_judge(struct candidates *c, const float *logits, int64_t classes);
 // The same for one row of logits.
 double candidates_probability(const float *logits, int64_t classes, int64_t y);
+// One row in the place of another, of images of the same shape.
+void candidates_copy(struct candidates *to, int64_t at, const struct candidates *from, int64_t row);
 // Sorts by score, largest first, and keeps the first `keep` (0: all).
 void candidates_rank(struct candidates *c, int64_t keep);
 // Clamps x to [0, 1] and adds x, y, confidence, certified to a blob under construction, which borrows them.

@@ -17,12 +17,13 @@
 extern void dposv_(const char *uplo, const int *n, const int *nrhs, double *a, const int *lda, double *b, const int *ldb,
                    int *info);
 
-enum { FIT_STEPS = 10, ROUNDS = 3, TURNS = 4 };
+enum { FIT_STEPS = 10, ROUNDS = 3, TURNS = 4, REFINES = 10 };
 static const double CLEAR = .12;      // pre-activations beyond so many of their root mean square have a sign to be believed
 static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equation
 static const double ON_KINK = .05, SETTLED = .02;  // slopes inside (0, 1), and those that are 0 or 1
 static const double NONE = .005;      // of their root mean square: pre-activations too small to have a sign
 static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, KINK = .025;
+static const double SURE = 30;        // weight of another image's dual against a kink: nearly a constraint, and yet forgiven if wrong
 static const double SAME = .98, CLOSE = .1;  // cosine of two rows, relative distance of two images of one member
 enum { KINKS = 5 };
 
@@ -33,8 +34,11 @@ struct work {  // of one worker
 struct certifying {
     struct certificate *c;
     const float *candidate;
-    double *u, *s, *v;     // u [columns][columns]: u[k] is the k-th left vector; s [columns]; v [neurons][columns]
-    const float *w2, *b;   // [classes][neurons], [neurons][columns]
+    struct factors {       // B^T = U S V^T
+        double *u, *s, *v; // u [columns][columns]: u[k] is the k-th left vector; s [columns]; v [neurons][columns]
+    } rows, points;        // of what the images looked for leave in the first layer, and of the layer itself: the same, unless
+                           // others are known
+    const float *w2, *b;   // [classes][neurons], [neurons][columns]: the layer itself
     struct work *work;
 };
 
@@ -95,7 +99,7 @@ static bool fit_l1(struct work *w, int64_t rows, int64_t n, const double *c) {
 // The row's d, u and s out of w->z.
 static void read_row(const struct certifying *t, const struct work *w, double *d, double *u, double *s) {
     const struct certificate *c = t->c;
-    cblas_dgemv(CblasRowMajor, CblasNoTrans, (int)c->neurons, (int)c->columns, 1, t->v, (int)c->columns, w->z, 1, 0, d, 1);
+    cblas_dgemv(CblasRowMajor, CblasNoTrans, (int)c->neurons, (int)c->columns, 1, t->rows.v, (int)c->columns, w->z, 1, 0, d, 1);
     for (int64_t j = 0; j < c->neurons; j++) {
         u[j] = 0;
         for (int64_t k = 0; k < c->classes; k++) u[j] += w->z[c->columns + k] * t->w2[k * c->neurons + j];
@@ -110,7 +114,7 @@ static int64_t equations(const struct certifying *t, struct work *w, const signe
     for (int64_t j = 0; j < c->neurons; j++) {
         if (choice[j] < 0) continue;
         double *f = w->f + rows++ * n;
-        memcpy(f, t->v + j * c->columns, (size_t)c->columns * sizeof *f);
+        memcpy(f, t->rows.v + j * c->columns, (size_t)c->columns * sizeof *f);
         for (int64_t k = 0; k < c->classes; k++) f[c->columns + k] = choice[j] ? -t->w2[k * c->neurons + j] : 0;
     }
     return rows;
@@ -163,8 +167,8 @@ static bool fit_row(const struct certifying *t, struct work *w, int64_t job, con
     double *d = c->row + job * neurons, *s = c->slope + job * neurons, *y = c->dual + job * n;
     signed char *choice = memory_take((size_t)neurons);
     for (int64_t k = 0; k < n; k++) {
-        for (int64_t l = 0; l < n; l++) unit[k] += t->u[k * n + l] * x[l];
-        unit[k] /= t->s[k];
+        for (int64_t l = 0; l < n; l++) unit[k] += t->rows.u[k * n + l] * x[l];
+        unit[k] /= t->rows.s[k];
     }
     pre_activations(t, x, a);
     double clear = CLEAR * cblas_dnrm2((int)neurons, a, 1) / sqrt((double)neurons);
@@ -192,7 +196,7 @@ static bool fit_row(const struct certifying *t, struct work *w, int64_t job, con
     for (int64_t k = 0; k < c->classes; k++) c->lambda[job * c->classes + k] = fine ? scale * w->z[n + k] : 0;
     for (int64_t l = 0; l < n; l++) {
         y[l] = 0;
-        for (int64_t k = 0; k < n && fine; k++) y[l] += t->u[k * n + l] * w->z[k] / t->s[k];
+        for (int64_t k = 0; k < n && fine; k++) y[l] += t->rows.u[k * n + l] * w->z[k] / t->rows.s[k];
     }
     free(choice);
     free(unit);
@@ -201,22 +205,30 @@ static bool fit_row(const struct certifying *t, struct work *w, int64_t job, con
 
 // ---- the image itself
 
-// The image that a row's kinks pin down: c . B_j = 0 for every neuron j with a slope inside (0, 1), the last number of c known.
-// In whitened numbers p = S U^T c the equations are rows of V. False where there are too few of them.
-static bool solve_kinks(const struct certifying *t, struct work *w, int64_t job, double *solved) {
+// The image that a row's kinks pin down: c . B_j = 0 for every neuron j with a slope inside (0, 1), the last number of c known; and
+// what the duals of other images add, c . y = 0, as `more` [mores][columns] in whitened numbers, but for number `own` of them.
+// In whitened numbers p = S U^T c the kinks' equations are rows of V. A neuron whose pre-activation is clear at a point nearby,
+// as in a, is no kink: one such would pull the fit away. False where there are too few equations.
+static bool solve_kinks(const struct certifying *t, struct work *w, int64_t job, const double *a, const double *more, int64_t mores,
+                        int64_t own, double *solved) {
     const struct certificate *c = t->c;
+    const struct factors *f = &t->points;
     int64_t n = c->columns, rows = 0;
     const double *s = c->slope + job * c->neurons;
+    double clear = CLEAR * cblas_dnrm2((int)c->neurons, a, 1) / sqrt((double)c->neurons);
     for (int64_t j = 0; j < c->neurons; j++)
-        if (s[j] > ON_KINK && s[j] < 1 - ON_KINK) memcpy(w->f + rows++ * n, t->v + j * n, (size_t)n * sizeof(double));
+        if (s[j] > ON_KINK && s[j] < 1 - ON_KINK && fabs(a[j]) < clear)
+            memcpy(w->f + rows++ * n, f->v + j * n, (size_t)n * sizeof(double));
+    for (int64_t k = 0; k < mores; k++)
+        if (k != own) memcpy(w->f + rows++ * n, more + k * n, (size_t)n * sizeof(double));
     if (rows < n + n / 8 || !(c->in->last > 0)) return false;
     double *unit = memory_take((size_t)n * sizeof *unit);
-    for (int64_t k = 0; k < n; k++) unit[k] = t->u[k * n + n - 1] / t->s[k] / c->in->last;
+    for (int64_t k = 0; k < n; k++) unit[k] = f->u[k * n + n - 1] / f->s[k] / c->in->last;
     bool fine = fit_l1(w, rows, n, unit);
     free(unit);
     for (int64_t l = 0; l < n; l++) {
         solved[l] = 0;
-        for (int64_t k = 0; k < n && fine; k++) solved[l] += t->u[k * n + l] * w->z[k] / t->s[k];
+        for (int64_t k = 0; k < n && fine; k++) solved[l] += f->u[k * n + l] * w->z[k] / f->s[k];
     }
     return fine;
 }
@@ -262,7 +274,8 @@ static void certify(void *data, long job, int worker) {
     bool fine = fit_row(t, w, job, x) && c->found[job];
     c->signs[job] = fine ? signs_right(t, job, x, a) : 0;
     for (int turn = 0; turn < TURNS && fine; turn++) {
-        if (!solve_kinks(t, w, job, next)) break;
+        pre_activations(t, x, a);
+        if (!solve_kinks(t, w, job, a, NULL, 0, -1, next)) break;
         double signs = signs_right(t, job, next, a), inside = c->inside[job], active = c->active[job], kink = c->kink[job];
         pinned |= signs >= SIGNS;
         if (signs < c->signs[job] || (turn && signs == c->signs[job])) break;
@@ -287,15 +300,19 @@ static void certify(void *data, long job, int worker) {
 
 // ---- all of them
 
-static bool decompose(struct certifying *t, struct error *e) {
-    int64_t n = t->c->columns, h = t->c->neurons;
+static bool decompose(const struct certificate *c, const float *b, const float *explained, struct factors *out, struct error *e) {
+    int64_t n = c->columns, h = c->neurons;
     double *a = memory_take((size_t)(n * h) * sizeof *a);
-    for (int64_t i = 0; i < n * h; i++) a[i] = t->b[i];
-    bool fine = svd(h, n, a, t->s, t->v, t->u, "the first layer", e);
+    *out = (struct factors){memory_zero((size_t)(n * n) * sizeof(double)), memory_zero((size_t)n * sizeof(double)),
+                            memory_zero((size_t)(n * h) * sizeof(double))};
+    for (int64_t i = 0; i < n * h; i++) a[i] = (double)b[i] - (explained ? (double)explained[i] : 0);
+    bool fine = svd(h, n, a, out->s, out->v, out->u, "the first layer", e);
     free(a);
     // Fewer neurons than dimensions leave the last value at zero.
-    return fine && (t->s[n - 1] > 0 || error_set(e, EXIT_INPUT, "the first layer has less than %lld dimensions", (long long)n));
+    return fine && (out->s[n - 1] > 0 || error_set(e, EXIT_INPUT, "the first layer has less than %lld dimensions", (long long)n));
 }
+
+static void free_factors(struct factors *f) { free(f->u), free(f->s), free(f->v); }
 
 static bool better(const struct certificate *c, int64_t i, int64_t j) {
     return c->signs[i] > c->signs[j] || (c->signs[i] == c->signs[j] && c->kink[i] < c->kink[j]);
@@ -331,6 +348,68 @@ void certificate_group(struct certificate *c) {
     }
 }
 
+// ---- what the rows of some images tell of all
+
+// The y of a row is orthogonal to every other image. So rows that are sure add an equation each to the kinks of any image: fewer
+// kinks pin it down, and more precisely. The fit forgives a row that is wrong.
+struct refining {
+    struct certifying *t;
+    const int64_t *of;      // [..] the candidates to refine
+    const double *dual;     // [known][columns], whitened, SURE times as long as a neuron's row is on average
+    const int64_t *number;  // [count]: of a candidate among the known, or -1
+    int64_t known;
+};
+
+static void refine(void *data, long job, int worker) {
+    const struct refining *r = data;
+    struct certificate *c = r->t->c;
+    int64_t i = r->of[job], n = c->columns;
+    if (out_stopping()) return;
+    double *next = memory_take((size_t)(n + c->neurons) * sizeof *next), *a = next + n;
+    pre_activations(r->t, c->solved + i * n, a);
+    if (solve_kinks(r->t, &r->t->work[worker], i, a, r->dual, r->known, r->number[i], next)) {
+        double signs = signs_right(r->t, i, next, a);
+        if (signs >= SIGNS && signs >= c->signs[i]) {
+            c->signs[i] = signs;
+            c->certified[i] = 1;
+            memcpy(c->solved + i * n, next, (size_t)n * sizeof *next);
+        }
+    }
+    free(next);
+}
+
+static void whiten_dual(const struct certifying *t, int64_t i, double *out) {
+    const struct certificate *c = t->c;
+    const struct factors *f = &t->points;
+    int64_t n = c->columns;
+    for (int64_t k = 0; k < n; k++) out[k] = cblas_ddot((int)n, c->dual + i * n, 1, f->u + k * n, 1) / f->s[k];
+    double length = cblas_dnrm2((int)n, out, 1);
+    for (int64_t k = 0; k < n && length > 0; k++) out[k] *= SURE * sqrt((double)n / (double)c->neurons) / length;
+}
+
+// How many more images are certain than before.
+static int64_t refine_all(struct certifying *t, struct pool *pool) {
+    struct certificate *c = t->c;
+    int64_t *of = memory_take((size_t)(c->count + 1) * sizeof *of), *number = memory_take((size_t)(c->count + 1) * sizeof *number);
+    int64_t count = 0, after = 0;
+    struct refining r = {.t = t, .of = of, .number = number};
+    for (int64_t i = 0; i < c->count; i++) {
+        number[i] = -1;
+        if (c->same[i] != i) continue;
+        of[count++] = i;
+        if (c->certified[i] && r.known < c->columns) number[i] = r.known++;
+    }
+    double *dual = memory_take((size_t)(r.known * c->columns + 1) * sizeof *dual);
+    for (int64_t i = 0; i < c->count; i++)
+        if (number[i] >= 0) whiten_dual(t, i, dual + number[i] * c->columns);
+    r.dual = dual;
+    if (r.known) pool_run(pool, (long)count, refine, &r);
+    certificate_group(c);
+    for (int64_t i = 0; i < c->count; i++) after += c->same[i] == i && c->certified[i];
+    free(of), free(number), free(dual);
+    return after - r.known;
+}
+
 struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool,
                                      struct error *e) {
     const struct model *m = in->net;
@@ -354,31 +433,30 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
     c->same = memory_zero(rows * sizeof *c->same);
     int threads = pool_threads(pool);
     struct certifying t = {.c = c, .candidate = candidate, .w2 = m->theta + second->offset, .b = m->theta + first->offset};
-    t.u = memory_zero(n * n * sizeof(double));
-    t.s = memory_zero(n * sizeof(double));
-    t.v = memory_zero(n * h * sizeof(double));
     t.work = memory_zero((size_t)threads * sizeof *t.work);
     size_t unknowns = n + k;
     for (int i = 0; i < threads; i++) {
-        double *at = memory_take((2 * h * unknowns + 3 * h + unknowns * unknowns + unknowns) * sizeof(double));
-        t.work[i] = (struct work){.f = at, .weight = at + 2 * h * unknowns};
-        t.work[i].r = t.work[i].weight + h;
-        t.work[i].sorted = t.work[i].r + h;
+        size_t rows_most = h + n;  // an equation a neuron, or those of kinks and of other images' duals
+        double *at = memory_take((2 * rows_most * unknowns + 2 * rows_most + h + unknowns * unknowns + unknowns) * sizeof(double));
+        t.work[i] = (struct work){.f = at, .weight = at + 2 * rows_most * unknowns};
+        t.work[i].r = t.work[i].weight + rows_most;
+        t.work[i].sorted = t.work[i].r + rows_most;
         t.work[i].g = t.work[i].sorted + h;
         t.work[i].z = t.work[i].g + unknowns * unknowns;
     }
     openblas_set_num_threads(1);
-    bool fine = decompose(&t, e);
+    const float *explained = in->explained ? in->explained + first->offset : NULL;
+    bool fine = decompose(c, t.b, explained, &t.rows, e);
+    if (fine && explained) fine = decompose(c, t.b, NULL, &t.points, e);
+    else t.points = t.rows;
     if (fine) pool_run(pool, (long)count, certify, &t);
+    if (fine) certificate_group(c);
+    for (int i = 0; i < REFINES && fine && !out_stopping() && refine_all(&t, pool) > 0; i++) continue;
     for (int i = 0; i < threads; i++) free(t.work[i].f);
     free(t.work);
-    free(t.u);
-    free(t.s);
-    free(t.v);
-    if (fine) {
-        certificate_group(c);
-        return c;
-    }
+    if (explained) free_factors(&t.points);
+    free_factors(&t.rows);
+    if (fine) return c;
     certificate_free(c);
     return NULL;
 }

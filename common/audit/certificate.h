@@ -18,6 +18,13 @@
 // kinks are too few to be solved the candidate itself is judged. Its signs chose the first equations of the row, so they prove
 // less there, and the kinks, which went into no fit then, must vanish at it too.
 //
+// With every row comes its dual y_i, orthogonal to every other training image. So each row of an image that is certain adds an
+// equation, y_i . c = 0, to the kinks of every other image. Solved with these, most images are exact, and some are certain that
+// were not, whose rows add to the equations, until no more are.
+//
+// Where some images are known and peeled off (reduced.h), B is the sum over the others: rows are fitted to what is left of it, and
+// pre-activations are those of the whole layer, as ever.
+//
 // A struct certificate owns its arrays and borrows the reduced network.
 #ifndef ASSAY_AUDIT_CERTIFICATE_H
 #define ASSAY_AUDIT_CERTIFICATE_H
@@ -44,8 +51,8 @@ struct certificate {
                                // neurons
     unsigned char *certified;  // found, at least .999 of the signs right, and solved by its kinks or `kink` < .025: `solved` is
                                // that image
-    double *solved;            // [count][columns]: the image that the kinks pin down where its signs are better, else the
-                               // candidate
+    double *solved;            // [count][columns]: the image that kinks and other images' duals pin down where its signs are
+                               // better, else the candidate
     // Of those found: the one with the most signs right that is the same member's; itself for that one; -1. The same are rows at
     // a cosine over .98, and certified ones whose images are within a tenth of each other: one image can suit two fits.
     int64_t *same;

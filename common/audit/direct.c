@@ -25,25 +25,33 @@ static bool read_number(struct direct *d, int64_t images, struct error *e) {
     return true;
 }
 
+static bool can_certify(const struct direct_round *r) {
+    return r->reduced && r->images == r->reduced->columns && !certificate_refused(r->reduced->net);
+}
+
 struct direct *direct_open(const struct model *m, bool in_span, int64_t images, const struct kkt_options *o, struct pool *pool,
                            struct error *e) {
     struct direct *d = memory_zero(sizeof *d);
-    struct kkt_options options = *o;
+    struct direct_round *r = &d->round[0];
     d->m = m;
+    d->o = *o;
+    d->rounds = 1;
     bool fine = true;
     if (in_span && !span_refused(m)) fine = (d->span = span_open(m, e)) != NULL;
     fine = fine && read_number(d, images, e);
+    r->images = d->images;
     if (fine && d->span) {  // more images than dimensions span the whole space
         int64_t rank = d->images < d->span->values ? d->images : d->span->values;
-        fine = (d->reduced = reduced_open(d->span, rank, e)) != NULL;
+        fine = (r->reduced = reduced_open(d->span, rank, e)) != NULL;
     }
     if (fine) {
-        struct kkt_options own = kkt_defaults(d->reduced != NULL);
-        if (!options.candidates) options.candidates = 4 * d->images;
-        if (isnan(options.lr)) options.lr = own.lr;
-        if (isnan(options.start)) options.start = own.start;
-        d->kkt = kkt_open(m, d->reduced, &options, pool, e);
-        if (d->kkt) return d;
+        struct kkt_options own = kkt_defaults(r->reduced != NULL);
+        if (!d->o.candidates) d->o.candidates = 4 * d->images;
+        if (isnan(d->o.lr)) d->o.lr = own.lr;
+        if (isnan(d->o.start)) d->o.start = own.start;
+        r->kkt = kkt_open(m, r->reduced, &d->o, pool, e);
+        if (r->kkt && can_certify(r)) r->kkt->stop = 1;
+        if (r->kkt) return d;
     }
     direct_free(d);
     return NULL;
@@ -51,32 +59,118 @@ struct direct *direct_open(const struct model *m, bool in_span, int64_t images, 
 
 void direct_free(struct direct *d) {
     if (!d) return;
-    certificate_free(d->certificate);
-    kkt_free(d->kkt);
-    reduced_free(d->reduced);
+    for (int i = 0; i < d->rounds; i++) {
+        certificate_free(d->round[i].certificate);
+        kkt_free(d->round[i].kkt);
+        reduced_free(d->round[i].reduced);
+    }
     span_free(d->span);
     free(d);
+}
+
+struct kkt *direct_kkt(const struct direct *d) { return d->round[d->rounds - 1].kkt; }
+
+int64_t direct_certified(const struct direct *d) {
+    int64_t sum = 0;
+    for (int i = 0; i < d->rounds; i++) sum += d->round[i].certified;
+    return sum;
+}
+
+void direct_profile(struct direct *d, double seconds[PARTS]) {
+    for (int p = 0; p < PARTS; p++) seconds[p] = 0;
+    for (int i = 0; i < d->rounds; i++) {
+        double part[PARTS];
+        kkt_profile(d->round[i].kkt, part);
+        for (int p = 0; p < PARTS; p++) seconds[p] += part[p];
+    }
+}
+
+// ---- rounds
+
+// Whether the certificate marks the candidate, for its member.
+static bool is_marked(const struct certificate *t, int64_t i) { return t->certified[i] && t->same[i] == i; }
+
+// One that can have a certificate and has none gets it.
+static bool certify_round(struct direct_round *r, struct pool *pool, struct error *e) {
+    const struct kkt *k = r->kkt;
+    if (r->certificate || !can_certify(r)) return true;
+    r->certificate = certificate_open(r->reduced, k->x, k->restart * k->o.candidates, pool, e);
+    r->certified = r->copies = 0;
+    for (int64_t i = 0; r->certificate && i < r->certificate->count; i++) {
+        r->copies += r->certificate->certified[i];
+        r->certified += is_marked(r->certificate, i);
+    }
+    return r->certificate;
+}
+
+static struct reduced *peel(const struct direct_round *r, struct error *e) {
+    const struct certificate *t = r->certificate;
+    int64_t n = t->columns, classes = t->classes, known = 0;
+    double *c = memory_take((size_t)(r->certified * n) * sizeof *c), *dual = memory_take((size_t)(r->certified * n) * sizeof *dual);
+    double *lambda = memory_take((size_t)(r->certified * classes) * sizeof *lambda);
+    for (int64_t i = 0; i < t->count; i++) {
+        if (!is_marked(t, i)) continue;
+        memcpy(c + known * n, t->solved + i * n, (size_t)n * sizeof *c);
+        memcpy(dual + known * n, t->dual + i * n, (size_t)n * sizeof *dual);
+        memcpy(lambda + known++ * classes, t->lambda + i * classes, (size_t)classes * sizeof *lambda);
+    }
+    struct reduced *p = reduced_peel(r->reduced, c, dual, lambda, known, e);
+    free(c), free(dual), free(lambda);
+    return p;
+}
+
+static bool open_round(struct direct *d, struct pool *pool, struct error *e) {
+    struct direct_round *r = &d->round[d->rounds - 1], *next = r + 1;
+    struct kkt_options o = d->o;
+    struct error refused = {0};  // images that are not independent: there are no more rounds
+    *next = (struct direct_round){.images = r->images - r->certified, .reduced = peel(r, &refused)};
+    if (!next->reduced) return false;
+    o.round = d->rounds;
+    o.share = (double)next->images / (double)d->images;
+    o.candidates = d->o.candidates * next->images / d->images;
+    if (o.candidates < 1) o.candidates = 1;
+    next->kkt = kkt_open(d->m, next->reduced, &o, pool, e);
+    if (next->kkt) {
+        next->kkt->stop = 1;
+        d->rounds++;
+    } else {
+        reduced_free(next->reduced);
+    }
+    return next->kkt;
+}
+
+bool direct_next(struct direct *d, int rounds, struct pool *pool, struct error *e) {
+    struct direct_round *r = &d->round[d->rounds - 1];
+    struct kkt *k = r->kkt;
+    if (!can_certify(r) || k->restart < k->stop || !certify_round(r, pool, e) || out_stopping()) return false;
+    bool half = 2 * r->certified >= r->images;
+    if (!half && k->stop < k->o.restarts) {
+        certificate_free(r->certificate);
+        r->certificate = NULL;
+        k->stop = k->o.restarts;
+        return true;
+    }
+    bool more = r->certified < r->images && (half || (r->certified && d->rounds > 1));
+    return more && d->rounds < rounds && d->rounds < DIRECT_ROUNDS && open_round(d, pool, e);
 }
 
 // ---- ranking
 
 // Images as the certificate leaves them.
-static void take_solved(const struct direct *d, struct candidates *c) {
-    size_t numbers = (size_t)(c->count * d->reduced->columns);
+static void take_solved(const struct direct_round *r, struct candidates *c) {
+    size_t numbers = (size_t)(c->count * r->reduced->columns);
     float *x = memory_take((numbers + 1) * sizeof *x);
-    for (size_t i = 0; i < numbers; i++) x[i] = (float)d->certificate->solved[i];
-    reduced_images(d->reduced, x, c->count, c->x);
+    for (size_t i = 0; i < numbers; i++) x[i] = (float)r->certificate->solved[i];
+    reduced_images(r->reduced, x, c->count, c->x);
     free(x);
 }
 
 // Over the order that there is: first one candidate for each member, certified ones before others, then their copies, then the
 // rest.
-static void lift_certified(struct direct *d, struct candidates *c) {
-    const struct certificate *t = d->certificate;
+static void lift_certified(const struct certificate *t, struct candidates *c) {
     for (int64_t i = 0; i < c->count; i++) {
         bool first = t->same[i] == i;
-        d->copies += t->certified[i];
-        d->certified += c->certified[i] = first && t->certified[i];
+        c->certified[i] = is_marked(t, i);
         c->score[i] = fmin(fmax(c->confidence[i], 0), 1);
         if (!t->found[i]) continue;
         c->confidence[i] = (float)(t->inside[i] * t->signs[i]);
@@ -88,8 +182,7 @@ static void lift_certified(struct direct *d, struct candidates *c) {
     }
 }
 
-static void rank_by_agreement(const struct direct *d, struct candidates *c) {
-    const struct kkt *k = d->kkt;
+static void rank_by_agreement(const struct kkt *k, struct candidates *c) {
     enum { ROWS = 512 };
     int n = (int)c->count, size = (int)c->size;
     float *row = memory_take((size_t)n * (size_t)size * sizeof *row), *ncc = memory_take((size_t)n * ROWS * sizeof *ncc);
@@ -118,8 +211,7 @@ static void rank_by_agreement(const struct direct *d, struct candidates *c) {
     free(ncc);
 }
 
-static void rank_by_multiplier(const struct direct *d, struct candidates *c) {
-    const struct kkt *k = d->kkt;
+static void rank_by_multiplier(const struct kkt *k, struct candidates *c) {
     double most = 0;
     for (int64_t i = 0; i < c->count; i++) {
         const float *l = k->l + i * k->classes;
@@ -130,43 +222,65 @@ static void rank_by_multiplier(const struct direct *d, struct candidates *c) {
     for (int64_t i = 0; i < c->count; i++) c->confidence[i] = most > 0 ? (float)(c->score[i] / most) : 0;
 }
 
-struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct error *e) {
-    const struct kkt *k = d->kkt;
-    struct candidates *c = candidates_new(d->m->arch->input, k->o.restarts * k->o.candidates);
+static struct candidates *candidates_of_round(struct direct *d, struct direct_round *r, struct pool *pool, struct error *e) {
+    const struct kkt *k = r->kkt;
+    if (!certify_round(r, pool, e)) return NULL;
+    struct candidates *c = candidates_new(d->m->arch->input, k->restart * k->o.candidates);
     memcpy(c->y, k->y, (size_t)c->count * sizeof *c->y);
-    if (d->reduced) reduced_images(d->reduced, k->x, c->count, c->x);
+    if (r->reduced) reduced_images(r->reduced, k->x, c->count, c->x);
     else memcpy(c->x, k->x, (size_t)(c->count * c->size) * sizeof *c->x);
-    if (k->o.restarts > 1) rank_by_agreement(d, c);
-    else rank_by_multiplier(d, c);
-    if (!d->reduced || d->images != d->reduced->columns || certificate_refused(d->reduced->net)) return c;
-    d->certificate = certificate_open(d->reduced, k->x, c->count, pool, e);
-    if (!d->certificate) {
-        candidates_free(c);
-        return NULL;
-    }
-    take_solved(d, c);
-    lift_certified(d, c);
+    if (k->restart > 1) rank_by_agreement(k, c);
+    else rank_by_multiplier(k, c);
+    if (!r->certificate) return c;
+    take_solved(r, c);
+    lift_certified(r->certificate, c);
     return c;
 }
 
-double direct_residual(const struct direct *d) {
+struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct error *e) {
+    const struct kkt *last = direct_kkt(d);
+    int64_t known = 0, at = 0;
+    for (int i = 0; i < d->rounds - 1; i++) known += d->round[i].certified;
+    struct candidates *all = candidates_new(d->m->arch->input, known + last->restart * last->o.candidates);
+    for (int i = 0; i < d->rounds; i++) {
+        struct candidates *c = candidates_of_round(d, &d->round[i], pool, e);
+        if (!c) {
+            candidates_free(all);
+            return NULL;
+        }
+        for (int64_t j = 0; j < c->count; j++)
+            if (i == d->rounds - 1 || c->certified[j]) candidates_copy(all, at++, c, j);
+        candidates_free(c);
+    }
+    return all;
+}
+
+double direct_residual(const struct direct_round *r) {
     double least = INFINITY;
-    for (int64_t i = 0; i < d->kkt->o.restarts; i++) least = fmin(least, sqrt(d->kkt->residual[i]));
+    for (int64_t i = 0; i < r->kkt->restart; i++) least = fmin(least, sqrt(r->kkt->residual[i]));
     return least;
 }
 
 void direct_note(const struct direct *d, struct blob *b, json_t *record) {
-    const struct kkt *k = d->kkt;
-    blob_add(b, "loss.residual", F64, 2, (int64_t[]){k->o.restarts, k->o.steps}, k->history);
-    record_real(record, "metrics.residual", direct_residual(d));
+    const struct kkt *k = d->round[0].kkt;
+    blob_add(b, "loss.residual", F64, 2, (int64_t[]){k->restart, k->o.steps}, k->history);
+    record_real(record, "metrics.residual", direct_residual(&d->round[0]));
     if (d->span) {
         record_real(record, "metrics.span.gap", d->span->gap);
         record_int(record, "metrics.span.rank", d->span->rank);
     }
-    if (d->certificate) {
-        record_int(record, "metrics.certified.images", d->certified);
-        record_int(record, "metrics.certified.candidates", d->copies);
+    if (!d->round[0].certificate) return;
+    json_t *rounds = json_array();
+    int64_t copies = 0;
+    for (int i = 0; i < d->rounds; i++) {
+        const struct direct_round *r = &d->round[i];
+        json_array_append_new(rounds, json_pack("{s:I, s:I, s:f}", "images", (json_int_t)r->images, "certified", (json_int_t)r->certified,
+                                                "residual", direct_residual(r)));
+        copies += r->copies;
     }
+    record_set(record, "metrics.rounds", rounds);
+    record_int(record, "metrics.certified.images", direct_certified(d));
+    record_int(record, "metrics.certified.candidates", copies);
 }
 
 const char *direct_claim(const struct model *m) {

@@ -2,6 +2,7 @@
 #include "kkt.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ struct kkt_engine {
     struct node *x, *l, *sign, *sharpness, *basis, *mean;
     struct node *residual, *dx, *dl;
     struct model_nodes nodes;
+    struct node **explained;         // of each parameter, where the reduced network has such
     struct plan *plan;
     struct exec *exec;
     struct model_binding binding;
@@ -34,7 +36,7 @@ struct kkt_engine {
 struct kkt_options kkt_defaults(bool in_span) {
     return (struct kkt_options){.device = "cpu", .steps = 3500, .polish = 4. / 7, .restarts = 3, .lr = in_span ? .5 : .01,
                                 .lr_multiplier = .1, .start = in_span ? .1 : .01, .sharpness = {10, 300},
-                                .box = 1e-3, .floor = 1e-2, .margin = 6};
+                                .box = 1e-3, .floor = 1e-2, .margin = 6, .share = 1};
 }
 
 void kkt_describe(const struct kkt_options *o, json_t *config) {
@@ -66,7 +68,7 @@ static struct node *images(struct kkt *k) {
     return graph_add(g, graph_matmul(g, row, graph_each(g, w->basis), false, true), graph_each(g, w->mean));
 }
 
-// |theta - sum_i sum_k lambda_ik grad z_k|^2 over |theta|^2.
+// |theta - sum_i sum_k lambda_ik grad z_k|^2 over |theta|^2, where theta is what known images leave of the weights.
 static struct node *residual(struct kkt *k, struct node *lambda, double squares) {
     struct kkt_engine *w = k->engine;
     struct graph *g = w->g;
@@ -75,7 +77,9 @@ static struct node *residual(struct kkt *k, struct node *lambda, double squares)
     grad_of(g, w->nodes.logits, lambda, w->nodes.arch.param, a->count, d);
     for (int i = 0; i < a->count; i++) {
         if (a->param[i].fixed) continue;
-        struct node *part = graph_sum_all(g, graph_square(g, graph_sub(g, w->nodes.arch.param[i], d[i])));
+        struct node *left = w->nodes.arch.param[i];
+        if (w->explained) left = graph_sub(g, left, w->explained[i] = graph_input(g, "explained", false, a->param[i].shape));
+        struct node *part = graph_sum_all(g, graph_square(g, graph_sub(g, left, d[i])));
         sum = sum ? graph_add(g, sum, part) : part;
     }
     return graph_scale(g, sum, 1 / squares);
@@ -112,17 +116,20 @@ struct kkt *kkt_open(const struct model *m, const struct reduced *in, const stru
     k->m = m;
     k->in = in;
     k->o = *o;
+    k->stop = o->restarts;
     k->pool = pool;
     k->classes = m->classes;
     k->columns = in ? in->columns : shape_count(&m->arch->input);
     const struct model *net = net_of(k);
-    double squares = model_trained_squares(net);
+    double squares = in ? in->left : model_trained_squares(net);
     if (!(squares > 0)) {
         error_set(e, EXIT_INPUT, "the trained weights are all zero");
         kkt_free(k);
         return NULL;
     }
-    k->scale = squares / (model_degree(m) * o->margin * (double)o->candidates);
+    // Euler's identity is about all images; a share of them has that share of the sum.
+    k->scale = model_trained_squares(net) * o->share / (model_degree(m) * o->margin * (double)o->candidates);
+    if (in && in->explained) w->explained = arena_take(&w->arena, (size_t)net->arch->count * sizeof(struct node *));
     build(k, squares);
     w->exec = exec_open(o->device, w->plan, pool, e);
     if (!w->exec) {
@@ -150,6 +157,8 @@ struct kkt *kkt_open(const struct model *m, const struct reduced *in, const stru
         exec_set(w->exec, w->sign, w->signs);
         if (in) exec_set(w->exec, w->basis, w->basis_data);
         if (in) exec_set(w->exec, w->mean, in->mean);
+        for (int i = 0; w->explained && i < net->arch->count; i++)
+            if (w->explained[i]) exec_set(w->exec, w->explained[i], in->explained + net->arch->param[i].offset);
     }
     k->history = memory_take((size_t)(o->restarts * o->steps + 1) * sizeof *k->history);
     for (int64_t i = 0; i < o->restarts * o->steps; i++) k->history[i] = NAN;
@@ -188,7 +197,8 @@ static bool run_wide(struct kkt *k, const float *x, const float *l, double sharp
                      struct error *e) {
     struct kkt_engine *w = k->engine;
     int64_t nx = k->o.candidates * k->columns, nl = k->o.candidates * k->classes, pixels = k->in ? k->in->pixels : 0;
-    if (!w->wide) w->wide = memory_take((size_t)(2 * nx + 3 * nl + pixels * (k->columns + 1) + 1) * sizeof *w->wide);
+    const struct arch *a = net_of(k)->arch;
+    if (!w->wide) w->wide = memory_take((size_t)(2 * nx + 3 * nl + pixels * (k->columns + 1) + a->size + 1) * sizeof *w->wide);
     double *at = w->wide;
     exec_set(w->exec, w->x, widen(&at, x, nx));
     exec_set(w->exec, w->l, widen(&at, l, nl));
@@ -198,6 +208,8 @@ static bool run_wide(struct kkt *k, const float *x, const float *l, double sharp
         exec_set(w->exec, w->basis, widen(&at, w->basis_data, pixels * k->columns));
         exec_set(w->exec, w->mean, widen(&at, k->in->mean, pixels));
     }
+    for (int i = 0; w->explained && i < a->count; i++)
+        if (w->explained[i]) exec_set(w->exec, w->explained[i], widen(&at, k->in->explained + a->param[i].offset, a->param[i].count));
     double *gx = widen(&at, NULL, nx), *gl = widen(&at, NULL, nl);
     exec_get(w->exec, w->residual, residual);
     exec_get(w->exec, w->dx, gx);
@@ -260,7 +272,9 @@ static void adam(double lr, int64_t step, int64_t rows, int64_t columns, bool sh
 // The draws of a restart. Signs are the same in all.
 static void start(struct kkt *k, int64_t restart) {
     int64_t n = k->o.candidates;
-    struct stream stream = rng_stream(k->o.seed, "invert/kkt");
+    char purpose[32];
+    snprintf(purpose, sizeof purpose, k->o.round ? "invert/kkt/%d" : "invert/kkt", k->o.round);
+    struct stream stream = rng_stream(k->o.seed, purpose);
     for (int64_t i = 0; i < n; i++) {
         float *x = k->x + (restart * n + i) * k->columns, *l = k->l + (restart * n + i) * k->classes;
         rng_normal(stream, (uint32_t)i, 0, (uint32_t)restart, x, (long)k->columns);
@@ -346,7 +360,7 @@ static bool run_restart(struct kkt *k, struct error *e) {
 }
 
 bool kkt_run(struct kkt *k, bool *interrupted, struct error *e) {
-    while (k->restart < k->o.restarts && !out_stopping())
+    while (k->restart < k->stop && !out_stopping())
         if (!run_restart(k, e)) return false;
     *interrupted = out_stopping();
     return true;
@@ -397,6 +411,7 @@ bool kkt_resume(struct kkt *k, const json_t *identity, const char *path, struct 
     if (fine) {
         k->restart = place[0];
         k->step = place[1];
+        if (k->restart > k->stop || (k->restart == k->stop && k->step)) k->stop = k->o.restarts;  // it went on past the look
     }
     blob_free(b);
     return fine;

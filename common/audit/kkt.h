@@ -33,6 +33,8 @@ struct kkt_options {
     double sharpness[2];      // s at the first and at the last step
     double box, floor;        // weights of the penalties
     double margin;            // assumed, of a training example
+    int round;                // 0; later ones look for what the images known leave, and draw their own starts
+    double share;             // of the training images that are looked for: 1, less in later rounds
 };
 struct kkt_options kkt_defaults(bool in_span);
 void kkt_describe(const struct kkt_options *o, json_t *config);  // adds what decides the result
@@ -45,6 +47,7 @@ struct kkt {
     int64_t columns, classes;   // of a candidate, of its multipliers
     double scale;               // of the multipliers
     int64_t restart, step;      // where the run stands: whole restarts done, steps done of the next
+    int64_t stop;               // restarts after which kkt_run returns: all of them, unless the caller wants to look before
     // Rows of all restarts, one after the other: [restarts][candidates].
     int64_t *y;                 // own class
     float *x, *l;               // [..][columns], [..][classes]: the best iterate of a restart that is done
@@ -65,7 +68,7 @@ void kkt_profile(struct kkt *k, double seconds[PARTS]);  // as exec_profile
 // slice. An image of class y, as in y [count], goes to the first candidate of that class which has none yet, restart after
 // restart. Returns how many found a place.
 int64_t kkt_start(struct kkt *k, const float *image, const int64_t *y, int64_t count);
-// Runs every restart to its end, or until out_stopping(). `interrupted` tells of a signal, also of one that came with the last
+// Runs every restart up to `stop` to its end, or until out_stopping(). `interrupted` tells of a signal, also of one that came with the last
 // step: all is done then, and a checkpoint ends at once. The best iterate is looked for in the last tenth of the steps.
 // EXIT_INPUT with restart and step where the residual is no number.
 bool kkt_run(struct kkt *k, bool *interrupted, struct error *e);

@@ -10,6 +10,10 @@
 // made of a network's gradients is the same on the reduced one, with `columns` in the place of inputs + 1. Without a bias
 // c = e and B = W q.
 //
+// Where some training images are known, with their rows d_i of B = sum_i d_i c_i', they can be peeled off: B - sum_known d_i c_i'
+// has the other images alone in its row space, which has as many dimensions as there are others. The network of coordinates in
+// that space computes what it did; what is left to explain are its weights less `explained`.
+//
 // A struct reduced owns its model and arrays and borrows the model it came from.
 #ifndef ASSAY_AUDIT_REDUCED_H
 #define ASSAY_AUDIT_REDUCED_H
@@ -24,10 +28,17 @@ struct reduced {
     int64_t pixels;        // of an image
     double *basis;         // [pixels][columns]: image = mean + basis c, in [0, 1] units
     float *mean;           // [pixels], zeros where nothing is subtracted
+    float *explained;      // [net->arch->size]: what known images account for of net->theta; NULL where none are
+    double left;           // squared length of the trained weights that are not explained
 };
 
 // The first `rank` axes of the span. EXIT_INPUT as span_slice_open.
 struct reduced *reduced_open(const struct span *s, int64_t rank, struct error *e);
+// What known images, [count], leave of r. c [count][columns]; dual [count][columns], y_i . c_i = 1 and y_i . c_k = 0 for every
+// other training image k, so that d_i = B y_i; lambda [count][classes], the multipliers where d_i has length 1. EXIT_INPUT where
+// the known are not independent, or as span_slice_open. At least one column must be left.
+struct reduced *reduced_peel(const struct reduced *r, const double *c, const double *dual, const double *lambda, int64_t count,
+                             struct error *e);
 void reduced_free(struct reduced *r);
 // c [n][columns] -> images [n][pixels], not clamped.
 void reduced_images(const struct reduced *r, const float *c, int64_t n, float *image);

@@ -253,14 +253,14 @@ static void truth_is_found(void **state) {
     if (!d) fail_msg("%s", e.text);
     assert_int_equal(d->images, IMAGES);
     assert_false(d->images_given);
-    struct kkt *k = d->kkt;
+    struct kkt *k = direct_kkt(d);
     float *start = floats(IMAGES * k->columns), *dx = floats(IMAGES * k->columns), *dl = floats(IMAGES * IMAGES);
     memcpy(start, k->x, (size_t)(IMAGES * k->columns) * sizeof *start);
     float *multiplier = floats(IMAGES * IMAGES);
     memcpy(multiplier, k->l, (size_t)(IMAGES * IMAGES) * sizeof *multiplier);
     assert_true(residual_of(k, dx, dl) > .01);  // the start
     memset(k->l, 0, (size_t)(IMAGES * IMAGES) * sizeof *k->l);
-    reduced_coordinates(d->reduced, p.x, IMAGES, k->x);
+    reduced_coordinates(d->round[0].reduced, p.x, IMAGES, k->x);
     for (int i = 0; i < IMAGES * IMAGES; i++) k->l[i] = p.lambda[i] / (float)k->scale;
     double truth = residual_of(k, dx, dl);
     if (!(truth < 1e-6)) fail_msg("residual^2 %g at the truth", truth);
@@ -271,7 +271,7 @@ static void truth_is_found(void **state) {
     assert_false(interrupted);
     struct candidates *c = direct_candidates(d, pool, &e);
     assert_non_null(c);
-    assert_null(d->certificate);  // no ReLU
+    assert_null(d->round[0].certificate);  // no ReLU
     for (int i = 0; i < IMAGES; i++) {
         double best = -1;
         for (int64_t j = 0; j < c->count; j++) best = fmax(best, ncc(c->x + j * PIXELS, p.x + i * PIXELS));
@@ -305,9 +305,8 @@ static void bytes_do_not_depend_on_threads_or_checkpoints(void **state) {
         bool interrupted = false;
         k[i] = attack(m, NULL, &o, pool);
         if (i == 2) {  // from after the first restart
-            k[2]->o.restarts = 1;
+            k[2]->stop = 1;
             assert_true(kkt_run(k[2], &interrupted, &e));
-            k[2]->o.restarts = 2;
             assert_true(kkt_save(k[2], identity, path, &e));
             kkt_free(k[2]);
             k[2] = attack(m, NULL, &o, pool);
@@ -426,10 +425,10 @@ static void number_of_images(void **state) {
     e = (struct error){0};
     struct direct *d = direct_open(flat, true, 7, &o, pool, &e);
     assert_non_null(d);
-    assert_true(d->images_given && d->reduced && d->reduced->columns == 7 && d->kkt->o.candidates == 28);
+    assert_true(d->images_given && d->round[0].reduced && d->round[0].reduced->columns == 7 && direct_kkt(d)->o.candidates == 28);
     direct_free(d);
     d = direct_open(flat, false, 7, &o, pool, &e);
-    assert_true(d && !d->reduced && d->kkt->columns == PIXELS);
+    assert_true(d && !d->round[0].reduced && direct_kkt(d)->columns == PIXELS);
     direct_free(d);
     assert_non_null(strstr(direct_claim(conv), "promises"));
     assert_null(strstr(direct_claim(flat), "promises"));

@@ -238,18 +238,16 @@ static struct candidates *candidates_of_round(struct direct *d, struct direct_ro
 }
 
 struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct error *e) {
-    const struct kkt *last = direct_kkt(d);
-    int64_t known = 0, at = 0;
-    for (int i = 0; i < d->rounds - 1; i++) known += d->round[i].certified;
-    struct candidates *all = candidates_new(d->m->arch->input, known + last->restart * last->o.candidates);
+    int64_t count = 0, at = 0;
+    for (int i = 0; i < d->rounds; i++) count += d->round[i].kkt->restart * d->round[i].kkt->o.candidates;
+    struct candidates *all = candidates_new(d->m->arch->input, count);
     for (int i = 0; i < d->rounds; i++) {
         struct candidates *c = candidates_of_round(d, &d->round[i], pool, e);
         if (!c) {
             candidates_free(all);
             return NULL;
         }
-        for (int64_t j = 0; j < c->count; j++)
-            if (i == d->rounds - 1 || c->certified[j]) candidates_copy(all, at++, c, j);
+        for (int64_t j = 0; j < c->count; j++) candidates_copy(all, at++, c, j);
         candidates_free(c);
     }
     return all;

@@ -23,9 +23,10 @@ static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equa
 static const double ON_KINK = .05, SETTLED = .02;  // slopes inside (0, 1), and those that are 0 or 1
 static const double NONE = .005;      // of their root mean square: pre-activations too small to have a sign
 static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, KINK = .025;
+static const double TIGHT = 1e-3;      // pre-activations on kinks that vanish, over the root mean square
 static const double SURE = 30;        // weight of another image's dual against a kink: nearly a constraint, and yet forgiven if wrong
 static const double SAME = .98, CLOSE = .1;  // cosine of two rows, relative distance of two images of one member
-enum { KINKS = 5 };
+enum { KINKS = 5, SPARE = 4 };
 
 struct work {  // of one worker
     double *f, *weight, *g, *z, *r, *sorted;
@@ -143,18 +144,20 @@ static void judge(struct certificate *c, int64_t i, const double *u, const doubl
     for (int64_t j = 0; j < c->neurons; j++) sorted[j] = fabs(u[j]);
     qsort(sorted, (size_t)c->neurons, sizeof *sorted, ascending);
     double small = sorted[c->neurons / 5], squares = 0;
-    int64_t big = 0, inside = 0, active = 0, kinks = 0;
+    int64_t big = 0, inside = 0, active = 0, kinks = 0, off = 0;
     for (int64_t j = 0; j < c->neurons; j++) {
         squares += a[j] * a[j];
         if (!(fabs(u[j]) > small)) continue;
         big++;
         active += fabs(s[j] - 1) < .1;
         inside += s[j] > -.1 && s[j] < 1.1;
+        sorted[c->neurons + off++] = fmin(fabs(s[j]), fabs(s[j] - 1));
         if (s[j] > .2 && s[j] < .8) sorted[kinks++] = fabs(a[j]);
     }
     c->inside[i] = big ? (double)inside / (double)big : 0;
     c->active[i] = (double)active / (double)c->neurons;
     c->kink[i] = kinks >= KINKS ? median(sorted, kinks) / sqrt(squares / (double)c->neurons) : INFINITY;
+    c->sharp[i] = off ? median(sorted + c->neurons, off) : INFINITY;
     c->found[i] = c->inside[i] >= INSIDE && c->active[i] > ACTIVE;
 }
 
@@ -294,7 +297,7 @@ static void certify(void *data, long job, int worker) {
         c->found[job] = true;
         break;
     }
-    c->certified[job] = fine && c->signs[job] >= SIGNS && (pinned || c->kink[job] < KINK);
+    c->certified[job] = fine && c->signs[job] >= SIGNS && (pinned || c->kink[job] < KINK) && (!c->in->explained || c->sharp[job] < CERTIFICATE_SURE);
     free(next);
 }
 
@@ -360,6 +363,17 @@ struct refining {
     int64_t known;
 };
 
+// The median of a row's pre-activations on its kinks, over the root mean square of all.
+static double on_kinks(const struct certifying *t, double *sorted, int64_t i, const double *a, int64_t *kinks) {
+    const struct certificate *c = t->c;
+    const double *s = c->slope + i * c->neurons;
+    double square = cblas_dnrm2((int)c->neurons, a, 1) / sqrt((double)c->neurons);
+    *kinks = 0;
+    for (int64_t j = 0; j < c->neurons; j++)
+        if (s[j] > ON_KINK && s[j] < 1 - ON_KINK && fabs(a[j]) < CLEAR * square) sorted[(*kinks)++] = fabs(a[j]);
+    return *kinks ? median(sorted, *kinks) / square : INFINITY;
+}
+
 static void refine(void *data, long job, int worker) {
     const struct refining *r = data;
     struct certificate *c = r->t->c;
@@ -367,9 +381,11 @@ static void refine(void *data, long job, int worker) {
     if (out_stopping()) return;
     double *next = memory_take((size_t)(n + c->neurons) * sizeof *next), *a = next + n;
     pre_activations(r->t, c->solved + i * n, a);
-    if (solve_kinks(r->t, &r->t->work[worker], i, a, r->dual, r->known, r->number[i], next)) {
-        double signs = signs_right(r->t, i, next, a);
-        if (signs >= SIGNS && signs >= c->signs[i]) {
+    // Its last number and the rows that are sure leave so many unknown.
+    int64_t unknown = n - 1 - r->known + (r->number[i] >= 0), kinks;
+    if (c->sharp[i] < CERTIFICATE_SURE && solve_kinks(r->t, &r->t->work[worker], i, a, r->dual, r->known, r->number[i], next)) {
+        double signs = signs_right(r->t, i, next, a), off = on_kinks(r->t, r->t->work[worker].sorted, i, a, &kinks);
+        if (signs >= SIGNS && signs >= c->signs[i] && kinks >= unknown + unknown / 8 + SPARE && off < TIGHT) {
             c->signs[i] = signs;
             c->certified[i] = 1;
             memcpy(c->solved + i * n, next, (size_t)n * sizeof *next);
@@ -391,13 +407,14 @@ static void whiten_dual(const struct certifying *t, int64_t i, double *out) {
 static int64_t refine_all(struct certifying *t, struct pool *pool) {
     struct certificate *c = t->c;
     int64_t *of = memory_take((size_t)(c->count + 1) * sizeof *of), *number = memory_take((size_t)(c->count + 1) * sizeof *number);
-    int64_t count = 0, after = 0;
+    int64_t count = 0, before = 0, after = 0;
     struct refining r = {.t = t, .of = of, .number = number};
     for (int64_t i = 0; i < c->count; i++) {
         number[i] = -1;
         if (c->same[i] != i) continue;
         of[count++] = i;
-        if (c->certified[i] && r.known < c->columns) number[i] = r.known++;
+        before += c->certified[i];
+        if (c->certified[i] && c->sharp[i] < CERTIFICATE_SURE && r.known < c->columns) number[i] = r.known++;
     }
     double *dual = memory_take((size_t)(r.known * c->columns + 1) * sizeof *dual);
     for (int64_t i = 0; i < c->count; i++)
@@ -407,7 +424,7 @@ static int64_t refine_all(struct certifying *t, struct pool *pool) {
     certificate_group(c);
     for (int64_t i = 0; i < c->count; i++) after += c->same[i] == i && c->certified[i];
     free(of), free(number), free(dual);
-    return after - r.known;
+    return after - before;
 }
 
 struct certificate *certificate_open(const struct reduced *in, const float *candidate, int64_t count, struct pool *pool,
@@ -426,6 +443,7 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
     c->inside = memory_zero(rows * sizeof(double));
     c->active = memory_zero(rows * sizeof(double));
     c->kink = memory_zero(rows * sizeof(double));
+    c->sharp = memory_zero(rows * sizeof(double));
     c->signs = memory_zero(rows * sizeof(double));
     c->solved = memory_zero(rows * n * sizeof(double));
     c->found = memory_zero(rows + 1);
@@ -437,11 +455,11 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
     size_t unknowns = n + k;
     for (int i = 0; i < threads; i++) {
         size_t rows_most = h + n;  // an equation a neuron, or those of kinks and of other images' duals
-        double *at = memory_take((2 * rows_most * unknowns + 2 * rows_most + h + unknowns * unknowns + unknowns) * sizeof(double));
+        double *at = memory_take((2 * rows_most * unknowns + 2 * rows_most + 2 * h + unknowns * unknowns + unknowns) * sizeof(double));
         t.work[i] = (struct work){.f = at, .weight = at + 2 * rows_most * unknowns};
         t.work[i].r = t.work[i].weight + rows_most;
         t.work[i].sorted = t.work[i].r + rows_most;
-        t.work[i].g = t.work[i].sorted + h;
+        t.work[i].g = t.work[i].sorted + 2 * h;
         t.work[i].z = t.work[i].g + unknowns * unknowns;
     }
     openblas_set_num_threads(1);
@@ -463,7 +481,7 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
 
 void certificate_free(struct certificate *c) {
     if (!c) return;
-    void *own[] = {c->dual, c->row,    c->lambda, c->slope,     c->inside, c->active, c->kink,
+    void *own[] = {c->dual, c->row,    c->lambda, c->slope,     c->inside, c->active, c->kink, c->sharp,
                    c->signs, c->solved, c->found,  c->certified, c->same,   c};
     for (size_t i = 0; i < sizeof own / sizeof *own; i++) free(own[i]);
 }

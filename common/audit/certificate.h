@@ -18,9 +18,10 @@
 // kinks are too few to be solved the candidate itself is judged. Its signs chose the first equations of the row, so they prove
 // less there, and the kinks, which went into no fit then, must vanish at it too.
 //
-// With every row comes its dual y_i, orthogonal to every other training image. So each row of an image that is certain adds an
-// equation, y_i . c = 0, to the kinks of every other image. Solved with these, most images are exact, and some are certain that
-// were not, whose rows add to the equations, until no more are.
+// With every row comes its dual y_i, orthogonal to every other training image. So the row of an image that is certain, if it is
+// exact, adds an equation, y_i . c = 0, to the kinks of every other image whose row is. Solved with these, most images are exact,
+// and some are certain that were not, whose rows add to the equations, until no more are. A row is exact where training came to
+// rest: then s is 0 or 1 off the kinks to a few parts in 100 000, elsewhere to some in a hundred.
 //
 // Where some images are known and peeled off (reduced.h), B is the sum over the others: rows are fitted to what is left of it, and
 // pre-activations are those of the whole layer, as ever.
@@ -31,6 +32,8 @@
 
 #include "../base/pool.h"
 #include "reduced.h"
+
+#define CERTIFICATE_SURE 1e-3  // of `sharp`, for a row to say something of other images
 
 struct certificate {
     const struct reduced *in;
@@ -45,12 +48,13 @@ struct certificate {
     double *active;            // those with s within .1 of 1, as a share of all neurons
     double *kink;              // median |c . B_j| where s is within [.2, .8] at the candidate of the last fit, over the root
                                // mean square of all; INFINITY for under 5
+    double *sharp;             // median distance of s from 0 or 1, whichever is nearer: next to 0 where the row is exact
     unsigned char *found;      // inside >= .9 and active > .15: the row of a training image, near or not so near
     double *signs;             // share of the neurons with s within .02 of 0 or 1 whose pre-activation at `solved` has the right
                                // sign; those under .005 of the root mean square have none; 0 for under 2 (columns + classes)
                                // neurons
-    unsigned char *certified;  // found, at least .999 of the signs right, and solved by its kinks or `kink` < .025: `solved` is
-                               // that image
+    unsigned char *certified;  // found, at least .999 of the signs right, and solved by its kinks or `kink` < .025 (once images
+                               // are peeled off: exact, too): `solved` is that image
     double *solved;            // [count][columns]: the image that kinks and other images' duals pin down where its signs are
                                // better, else the candidate
     // Of those found: the one with the most signs right that is the same member's; itself for that one; -1. The same are rows at

@@ -87,19 +87,26 @@ void direct_profile(struct direct *d, double seconds[PARTS]) {
 
 // ---- rounds
 
-// Whether the certificate marks the candidate, for its member.
-static bool is_marked(const struct certificate *t, int64_t i) { return t->certified[i] && t->same[i] == i; }
+// Whether a round marks the candidate, for its member. Where another round follows, what is not exact is left to that.
+static bool is_marked(const struct direct_round *r, int64_t i) {
+    const struct certificate *t = r->certificate;
+    return t->certified[i] && t->same[i] == i && (!r->peeled || t->sharp[i] < CERTIFICATE_SURE);
+}
+
+static void count_marks(struct direct_round *r) {
+    r->certified = r->copies = 0;
+    for (int64_t i = 0; r->certificate && i < r->certificate->count; i++) {
+        r->copies += r->certificate->certified[i];
+        r->certified += is_marked(r, i);
+    }
+}
 
 // One that can have a certificate and has none gets it.
 static bool certify_round(struct direct_round *r, struct pool *pool, struct error *e) {
     const struct kkt *k = r->kkt;
     if (r->certificate || !can_certify(r)) return true;
     r->certificate = certificate_open(r->reduced, k->x, k->restart * k->o.candidates, pool, e);
-    r->certified = r->copies = 0;
-    for (int64_t i = 0; r->certificate && i < r->certificate->count; i++) {
-        r->copies += r->certificate->certified[i];
-        r->certified += is_marked(r->certificate, i);
-    }
+    count_marks(r);
     return r->certificate;
 }
 
@@ -109,7 +116,7 @@ static struct reduced *peel(const struct direct_round *r, struct error *e) {
     double *c = memory_take((size_t)(r->certified * n) * sizeof *c), *dual = memory_take((size_t)(r->certified * n) * sizeof *dual);
     double *lambda = memory_take((size_t)(r->certified * classes) * sizeof *lambda);
     for (int64_t i = 0; i < t->count; i++) {
-        if (!is_marked(t, i)) continue;
+        if (!is_marked(r, i)) continue;
         memcpy(c + known * n, t->solved + i * n, (size_t)n * sizeof *c);
         memcpy(dual + known * n, t->dual + i * n, (size_t)n * sizeof *dual);
         memcpy(lambda + known++ * classes, t->lambda + i * classes, (size_t)classes * sizeof *lambda);
@@ -123,20 +130,23 @@ static bool open_round(struct direct *d, struct pool *pool, struct error *e) {
     struct direct_round *r = &d->round[d->rounds - 1], *next = r + 1;
     struct kkt_options o = d->o;
     struct error refused = {0};  // images that are not independent: there are no more rounds
-    *next = (struct direct_round){.images = r->images - r->certified, .reduced = peel(r, &refused)};
-    if (!next->reduced) return false;
+    r->peeled = true;
+    count_marks(r);
+    *next = (struct direct_round){.images = r->images - r->certified, .reduced = r->certified ? peel(r, &refused) : NULL};
     o.round = d->rounds;
     o.share = (double)next->images / (double)d->images;
     o.candidates = d->o.candidates * next->images / d->images;
     if (o.candidates < 1) o.candidates = 1;
-    next->kkt = kkt_open(d->m, next->reduced, &o, pool, e);
+    next->kkt = next->reduced ? kkt_open(d->m, next->reduced, &o, pool, e) : NULL;
     if (next->kkt) {
         next->kkt->stop = 1;
         d->rounds++;
-    } else {
-        reduced_free(next->reduced);
+        return true;
     }
-    return next->kkt;
+    reduced_free(next->reduced);
+    r->peeled = false;
+    count_marks(r);
+    return false;
 }
 
 bool direct_next(struct direct *d, int rounds, struct pool *pool, struct error *e) {
@@ -167,10 +177,11 @@ static void take_solved(const struct direct_round *r, struct candidates *c) {
 
 // Over the order that there is: first one candidate for each member, certified ones before others, then their copies, then the
 // rest.
-static void lift_certified(const struct certificate *t, struct candidates *c) {
+static void lift_certified(const struct direct_round *r, struct candidates *c) {
+    const struct certificate *t = r->certificate;
     for (int64_t i = 0; i < c->count; i++) {
         bool first = t->same[i] == i;
-        c->certified[i] = is_marked(t, i);
+        c->certified[i] = is_marked(r, i);
         c->score[i] = fmin(fmax(c->confidence[i], 0), 1);
         if (!t->found[i]) continue;
         c->confidence[i] = (float)(t->inside[i] * t->signs[i]);
@@ -233,7 +244,7 @@ static struct candidates *candidates_of_round(struct direct *d, struct direct_ro
     else rank_by_multiplier(k, c);
     if (!r->certificate) return c;
     take_solved(r, c);
-    lift_certified(r->certificate, c);
+    lift_certified(r, c);
     return c;
 }
 

@@ -27,6 +27,7 @@ struct direct_round {
     struct certificate *certificate; // NULL where there is none, and before direct_next or direct_candidates
     int64_t images;                  // training images sought
     int64_t certified, copies;       // candidates marked, one for each member; all that would have been
+    bool peeled;                     // another round follows: only exact rows are marked, and are peeled off
 };
 
 enum { DIRECT_ROUNDS = 16 };

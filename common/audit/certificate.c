@@ -23,6 +23,7 @@ static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equa
 static const double ON_KINK = .05, SETTLED = .02;  // slopes inside (0, 1), and those that are 0 or 1
 static const double NONE = .005;      // of their root mean square: pre-activations too small to have a sign
 static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, KINK = .025;
+static const double LEFT = .01;        // of `sharp`, for a row of what known images leave to be believed
 static const double TIGHT = 1e-3;      // pre-activations on kinks that vanish, over the root mean square
 static const double SURE = 30;        // weight of another image's dual against a kink: nearly a constraint, and yet forgiven if wrong
 static const double SAME = .98, CLOSE = .1;  // cosine of two rows, relative distance of two images of one member
@@ -297,7 +298,7 @@ static void certify(void *data, long job, int worker) {
         c->found[job] = true;
         break;
     }
-    c->certified[job] = fine && c->signs[job] >= SIGNS && (pinned || c->kink[job] < KINK) && (!c->in->explained || c->sharp[job] < CERTIFICATE_SURE);
+    c->certified[job] = fine && c->signs[job] >= SIGNS && (pinned || c->kink[job] < KINK) && (!c->in->explained || c->sharp[job] < LEFT);
     free(next);
 }
 

@@ -54,7 +54,7 @@ struct certificate {
                                // sign; those under .005 of the root mean square have none; 0 for under 2 (columns + classes)
                                // neurons
     unsigned char *certified;  // found, at least .999 of the signs right, and solved by its kinks or `kink` < .025 (once images
-                               // are peeled off: exact, too): `solved` is that image
+                               // are peeled off also `sharp` < .01): `solved` is that image
     double *solved;            // [count][columns]: the image that kinks and other images' duals pin down where its signs are
                                // better, else the candidate
     // Of those found: the one with the most signs right that is the same member's; itself for that one; -1. The same are rows at

@@ -110,6 +110,13 @@ static bool certify_round(struct direct_round *r, struct pool *pool, struct erro
     return r->certificate;
 }
 
+// Of images that are certain.
+static int64_t exact_rows(const struct direct_round *r) {
+    int64_t rows = 0;
+    for (int64_t i = 0; i < r->certificate->count; i++) rows += is_marked(r, i) && r->certificate->sharp[i] < CERTIFICATE_SURE;
+    return rows;
+}
+
 static struct reduced *peel(const struct direct_round *r, struct error *e) {
     const struct certificate *t = r->certificate;
     int64_t n = t->columns, classes = t->classes, known = 0;
@@ -153,14 +160,14 @@ bool direct_next(struct direct *d, int rounds, struct pool *pool, struct error *
     struct direct_round *r = &d->round[d->rounds - 1];
     struct kkt *k = r->kkt;
     if (!can_certify(r) || k->restart < k->stop || !certify_round(r, pool, e) || out_stopping()) return false;
-    bool half = 2 * r->certified >= r->images;
-    if (!half && k->stop < k->o.restarts) {
+    bool rests = 4 * exact_rows(r) >= r->images;
+    if (!rests && k->stop < k->o.restarts) {
         certificate_free(r->certificate);
         r->certificate = NULL;
         k->stop = k->o.restarts;
         return true;
     }
-    bool more = r->certified < r->images && (half || (r->certified && d->rounds > 1));
+    bool more = r->certified < r->images && (rests || d->rounds > 1);
     return more && d->rounds < rounds && d->rounds < DIRECT_ROUNDS && open_round(d, pool, e);
 }
 

@@ -7,11 +7,10 @@
 // (certificate.h) one candidate for each member found goes before them, certified ones first, then their copies; their confidence
 // is the share of slopes in [0, 1] times the share of signs that are right. One candidate of a member is marked.
 //
-// Where half of the images are certain after the first restart, training came to rest and no other restart is made. What is
-// certain is peeled off (reduced.h) and the others are looked for anew in what it leaves of the weights, with candidates for them
-// alone, in as many dimensions as they are: a round finds what the one before could not tell apart, until one finds nothing that
-// is certain. Where fewer are certain, the rows that are known are not exact enough to take off. The candidates of all restarts and
-// rounds are ranked together.
+// Where a quarter of the images are certain after the first restart, by exact rows, training came to rest and no other restart is
+// made. What is certain is peeled off (reduced.h) and the others are looked for anew in what it leaves of the weights, with
+// candidates for them alone, in as many dimensions as they are: a round finds what the one before could not tell apart, until one
+// finds nothing that is certain. The candidates of all restarts and rounds are ranked together.
 //
 // A struct direct borrows model and pool and owns the rest.
 #ifndef ASSAY_AUDIT_DIRECT_H

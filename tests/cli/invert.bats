@@ -212,7 +212,7 @@ surest_first='list(t["confidence"]) == sorted(t["confidence"], reverse=True)'
     [ "$(look "$OUT" "all(b['images'] == a['images'] - a['certified'] > 0 for a, b in zip($rounds, $rounds[1:]))")" = True ]
     [ "$(look "$OUT.once" "len($rounds)")" = 1 ]
     [ "$(look "$OUT" "$rounds[0]['certified']")" = "$(look "$OUT.once" "$rounds[0]['certified']")" ]
-    # Half were certain after the first restart, so there was no other one; the record keeps the three that were asked for.
+    # A quarter was certain after the first restart, so there was no other one; the record keeps the three that were asked for.
     [ "$(look "$OUT" "[config['restarts'], config['rounds'], shape['loss.residual']]")" = "[3, 8, [1, 700]]" ]
     if [ "$(look "$OUT" "len($rounds)")" -gt 1 ]; then [[ "$output" == *"are sought in what these leave of the weights"* ]]; fi
     ssim -q "$OUT" -t "$OUT.few" -c "$OUT.all" --exclude --baselines none --json -o "$OUT.score" > "$OUT.json" 

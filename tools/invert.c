@@ -195,6 +195,9 @@ static void note_kkt(struct work *w) {
     if (d->span) msg_say("first layer: gap of %.3g after the %lldth singular value; images are sought in %lld dimensions of %lld",
                          d->span->gap, (long long)d->span->rank, (long long)in->dims, (long long)in->pixels);
     else msg_say("no span: %s; images are sought pixel by pixel", refused ? refused : "--span off");
+    if (d->span && d->images_given && d->span->gap >= SPAN_GAP && d->span->rank != d->images)
+        msg_warn("--images %lld, but the singular values have their gap after the %lldth: what is certain may be wrong", (long long)d->images,
+                 (long long)d->span->rank);
     msg_say("%lld training images, %s", (long long)d->images, d->images_given ? "as told" : "read off the singular values");
     record_note(w->record, "%s", direct_claim(w->m));
 }
@@ -204,6 +207,7 @@ static bool start_also(struct work *w, struct error *e) {
     if (!w->also) return true;
     struct candidates *c = candidates_of(w->also, w->m, e);
     if (!c) return false;
+    k->stop = k->o.restarts;  // an image may start any of them
     int64_t started = kkt_start(k, c->x, c->y, c->count);
     record_int(w->record, "metrics.started", started);
     msg_say("%lld of %lld candidates start at images of %s, which has %lld", (long long)started,
@@ -225,7 +229,7 @@ static bool solve(struct work *w, struct error *e) {
     if (fine && !interrupted) progress_step(&progress, steps, NULL);
     progress_close(&progress);
     if (fine) heed_signal(w);
-    return fine && (!o.checkpoint || save(w, o.checkpoint, e));
+    return fine && (!o.checkpoint || w->direct->rounds > 1 || save(w, o.checkpoint, e));
 }
 
 // Restarts, and rounds for what is not certain yet.
@@ -237,7 +241,13 @@ static bool solve_rounds(struct work *w, struct error *e) {
         if (d->rounds > rounds)
             msg_say("certain of %lld images; the other %lld are sought in what these leave of the weights", (long long)direct_certified(d),
                     (long long)d->round[d->rounds - 1].images);
-        if (!solve(w, e)) return false;
+        if (solve(w, e)) continue;
+        if (d->rounds == 1) return false;
+        msg_warn("round %d: %s; what was certain before it stands", d->rounds, e->text);
+        record_note(w->record, "round %d: %s", d->rounds, e->text);
+        *e = (struct error){0};
+        direct_drop(d);
+        break;
     }
     heed_signal(w);
     return !e->status;
@@ -262,8 +272,8 @@ static bool run_kkt(struct work *w, struct error *e) {
         msg_say("certificate and ranking %.3f s", msg_clock() - start - seconds);
     }
     direct_note(d, w->b, w->record);
-    const struct direct_round *last = &d->round[d->rounds - 1];
-    if (last->certificate) msg_say("residual %.4f; certain of %lld images", direct_residual(last), (long long)direct_certified(d));
+    if (d->round[0].certificate)
+        msg_say("residual %.4f; certain of %lld images", direct_residual(&d->round[0]), (long long)direct_certified(d));
     return true;
 }
 
@@ -417,7 +427,7 @@ static void check(const struct operands *operands) {
     opt_keep_apart(&program, "output", "resume", NULL);  // a checkpoint may go on in its own file
     if (o.json && path_is_dash(o.output)) msg_usage("standard output can take one of the images and --json");
     if ((blob && !out_check(o.output, true, &e)) || (o.checkpoint && !out_check(o.checkpoint, true, &e))) msg_fail(&e);
-    if (!o.checkpoint && !o.resume && strstr(method()->options, " checkpoint ")) checkpoint_warn(kept_in());
+    if (!o.checkpoint && strstr(method()->options, " checkpoint ")) checkpoint_warn(kept_in(), o.resume);
 }
 
 static bool open_work(struct work *w, const char *model, struct error *e) {

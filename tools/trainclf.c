@@ -174,8 +174,8 @@ static json_t *identity(const struct model *m, const struct dataset *d, const st
 }
 
 // Training that diverges may end at weights that are finite and worth nothing.
-static void heed_divergence(const struct model *m, double loss, json_t *record) {
-    static const char *const message = "training diverged: a loss of %.4g, where a model that knows nothing has %.4g; a smaller --lr may help";
+static void heed_loss(const struct model *m, double loss, json_t *record) {
+    static const char *const message = "training ended at a loss of %.4g, where a model that knows nothing has %.4g; a smaller --lr may help";
     double ignorant = log(m->binary ? 2 : m->classes);
     if (loss <= 2 * ignorant) return;
     msg_warn(message, loss, ignorant);
@@ -193,7 +193,7 @@ static bool note_metrics(struct training *t, const char *set, const struct datas
     record_real(record, path, v.loss);
     struct interval i = stats_clopper_pearson((long)v.right, (long)v.count, .95);
     msg_say("%s: accuracy %.2f %% (%.2f to %.2f), loss %.4f", set, 100 * (double)v.right / (double)v.count, 100 * i.low, 100 * i.high, v.loss);
-    if (!strcmp(set, "train")) heed_divergence(t->model, v.loss, record);
+    if (!strcmp(set, "train")) heed_loss(t->model, v.loss, record);
     return true;
 }
 
@@ -302,7 +302,7 @@ static bool fill_options(struct train_options *options, double **weight, const s
     options->optim.l2 = o.l2;
     if (kind == OPTIM_ADAMW) options->optim.weight_decay = o.weight_decay;
     if (!o.checkpoint) options->checkpoint = checkpoint_beside(o.output, beside);
-    if (!o.checkpoint && !o.resume) checkpoint_warn(options->checkpoint);
+    if (!o.checkpoint) checkpoint_warn(options->checkpoint, o.resume);
     options->class_weight = *weight = train_class_weights(o.class_weights, m, d, split, e);
     return !e->status && augment_parse(&options->augment, o.augment, d->height, d->width, o.seed, e);
 }

@@ -212,16 +212,16 @@ static bool fit_row(const struct certifying *t, struct work *w, int64_t job, con
 // The image that a row's kinks pin down: c . B_j = 0 for every neuron j with a slope inside (0, 1), the last number of c known; and
 // what the duals of other images add, c . y = 0, as `more` [mores][columns] in whitened numbers, but for number `own` of them.
 // In whitened numbers p = S U^T c the kinks' equations are rows of V. A neuron whose pre-activation is clear at a point nearby,
-// as in a, is no kink: one such would pull the fit away. False where there are too few equations.
+// as in a (NULL: not known), is no kink: one such would pull the fit away. False where there are too few equations.
 static bool solve_kinks(const struct certifying *t, struct work *w, int64_t job, const double *a, const double *more, int64_t mores,
                         int64_t own, double *solved) {
     const struct certificate *c = t->c;
     const struct factors *f = &t->points;
     int64_t n = c->columns, rows = 0;
     const double *s = c->slope + job * c->neurons;
-    double clear = CLEAR * cblas_dnrm2((int)c->neurons, a, 1) / sqrt((double)c->neurons);
+    double clear = a ? CLEAR * cblas_dnrm2((int)c->neurons, a, 1) / sqrt((double)c->neurons) : INFINITY;
     for (int64_t j = 0; j < c->neurons; j++)
-        if (s[j] > ON_KINK && s[j] < 1 - ON_KINK && fabs(a[j]) < clear)
+        if (s[j] > ON_KINK && s[j] < 1 - ON_KINK && (!a || fabs(a[j]) < clear))
             memcpy(w->f + rows++ * n, f->v + j * n, (size_t)n * sizeof(double));
     for (int64_t k = 0; k < mores; k++)
         if (k != own) memcpy(w->f + rows++ * n, more + k * n, (size_t)n * sizeof(double));
@@ -278,9 +278,9 @@ static void certify(void *data, long job, int worker) {
     bool fine = fit_row(t, w, job, x) && c->found[job];
     c->signs[job] = fine ? signs_right(t, job, x, a) : 0;
     for (int turn = 0; turn < TURNS && fine; turn++) {
-        pre_activations(t, x, a);
-        if (!solve_kinks(t, w, job, a, NULL, 0, -1, next)) break;
+        if (!solve_kinks(t, w, job, NULL, NULL, 0, -1, next)) break;
         double signs = signs_right(t, job, next, a), inside = c->inside[job], active = c->active[job], kink = c->kink[job];
+        double sharp = c->sharp[job];
         pinned |= signs >= SIGNS;
         if (signs < c->signs[job] || (turn && signs == c->signs[job])) break;
         c->signs[job] = signs;
@@ -295,6 +295,7 @@ static void certify(void *data, long job, int worker) {
         c->inside[job] = inside;
         c->active[job] = active;
         c->kink[job] = kink;
+        c->sharp[job] = sharp;
         c->found[job] = true;
         break;
     }
@@ -354,8 +355,8 @@ void certificate_group(struct certificate *c) {
 
 // ---- what the rows of some images tell of all
 
-// The y of a row is orthogonal to every other image. So rows that are sure add an equation each to the kinks of any image: fewer
-// kinks pin it down, and more precisely. The fit forgives a row that is wrong.
+// The y of a row is orthogonal to every other image. So rows that are exact add an equation each to the kinks of any image whose
+// own row is: fewer kinks pin it down, and more precisely. The fit forgives a row that is wrong.
 struct refining {
     struct certifying *t;
     const int64_t *of;      // [..] the candidates to refine

@@ -20,7 +20,7 @@
 //
 // With every row comes its dual y_i, orthogonal to every other training image. So the row of an image that is certain, if it is
 // exact, adds an equation, y_i . c = 0, to the kinks of every other image whose row is. Solved with these, most images are exact,
-// and some are certain that were not, whose rows add to the equations, until no more are. A row is exact where training came to
+// and some are certain that were not, whose rows add to the equations, as long as their number grows. A row is exact where training came to
 // rest: then s is 0 or 1 off the kinks to a few parts in 100 000, elsewhere to some in a hundred.
 //
 // Where some images are known and peeled off (reduced.h), B is the sum over the others: rows are fitted to what is left of it, and

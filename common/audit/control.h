@@ -37,7 +37,7 @@ struct control {
     int64_t used, excluded;  // held-out images in blocks, each counted once; left out as members
     int64_t spares, *spare;  // held-out images in no block, classes in turn: for a baseline
     int64_t twins;           // near-duplicates of members in blocks, an NCC of more than CONTROL_TWIN
-    bool more_twins;         // there are more than CONTROL_TWINS
+    bool more_twins;         // there are more: a block has over its share of CONTROL_TWINS
     struct control_twin *twin;
     int64_t *twin_index;     // [twins, 2]: positions in the sources
     float *twin_ncc;         // [twins]

@@ -57,13 +57,15 @@ struct direct *direct_open(const struct model *m, bool in_span, int64_t images, 
     return NULL;
 }
 
+static void free_round(struct direct_round *r) {
+    certificate_free(r->certificate);
+    kkt_free(r->kkt);
+    reduced_free(r->reduced);
+}
+
 void direct_free(struct direct *d) {
     if (!d) return;
-    for (int i = 0; i < d->rounds; i++) {
-        certificate_free(d->round[i].certificate);
-        kkt_free(d->round[i].kkt);
-        reduced_free(d->round[i].reduced);
-    }
+    for (int i = 0; i < d->rounds; i++) free_round(&d->round[i]);
     span_free(d->span);
     free(d);
 }
@@ -133,10 +135,11 @@ static struct reduced *peel(const struct direct_round *r, struct error *e) {
     return p;
 }
 
-static bool open_round(struct direct *d, struct pool *pool, struct error *e) {
+// False where there are no more rounds: the images that are certain are not independent, or explain everything.
+static bool open_round(struct direct *d, struct pool *pool) {
     struct direct_round *r = &d->round[d->rounds - 1], *next = r + 1;
     struct kkt_options o = d->o;
-    struct error refused = {0};  // images that are not independent: there are no more rounds
+    struct error refused = {0};
     r->peeled = true;
     count_marks(r);
     *next = (struct direct_round){.images = r->images - r->certified, .reduced = r->certified ? peel(r, &refused) : NULL};
@@ -144,16 +147,19 @@ static bool open_round(struct direct *d, struct pool *pool, struct error *e) {
     o.share = (double)next->images / (double)d->images;
     o.candidates = d->o.candidates * next->images / d->images;
     if (o.candidates < 1) o.candidates = 1;
-    next->kkt = next->reduced ? kkt_open(d->m, next->reduced, &o, pool, e) : NULL;
-    if (next->kkt) {
-        next->kkt->stop = 1;
-        d->rounds++;
-        return true;
-    }
-    reduced_free(next->reduced);
-    r->peeled = false;
-    count_marks(r);
-    return false;
+    next->kkt = next->reduced ? kkt_open(d->m, next->reduced, &o, pool, &refused) : NULL;
+    d->rounds++;
+    if (next->kkt) next->kkt->stop = 1;
+    else direct_drop(d);
+    return next->kkt;
+}
+
+void direct_drop(struct direct *d) {
+    struct direct_round *r = &d->round[--d->rounds];
+    free_round(r);
+    *r = (struct direct_round){0};
+    r[-1].peeled = false;
+    count_marks(r - 1);
 }
 
 bool direct_next(struct direct *d, int rounds, struct pool *pool, struct error *e) {
@@ -168,7 +174,7 @@ bool direct_next(struct direct *d, int rounds, struct pool *pool, struct error *
         return true;
     }
     bool more = r->certified < r->images && (rests || d->rounds > 1);
-    return more && d->rounds < rounds && d->rounds < DIRECT_ROUNDS && open_round(d, pool, e);
+    return more && d->rounds < rounds && d->rounds < DIRECT_ROUNDS && open_round(d, pool);
 }
 
 // ---- ranking

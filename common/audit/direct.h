@@ -50,6 +50,7 @@ struct kkt *direct_kkt(const struct direct *d);  // of the last round: to run
 // Once that has run to its stop: makes ready what is to run next, its other restarts or a round for what is not certain yet.
 // False where there is nothing more, at most `rounds` rounds, and on an error.
 bool direct_next(struct direct *d, int rounds, struct pool *pool, struct error *e);
+void direct_drop(struct direct *d);  // the last round, which is not the first and did not run to its end
 // Once all rounds have run. Cut short by out_stopping(): nothing it says is to be believed then.
 struct candidates *direct_candidates(struct direct *d, struct pool *pool, struct error *e);
 int64_t direct_certified(const struct direct *d);

@@ -442,9 +442,8 @@ bool generator_train(struct generator *t, int64_t to, struct error *e) {
 // Multipliers of zero, which are there for any images, leave the weights' own square: less than that is explained by images.
 static void note_stationary(const struct generator *t, json_t *record) {
     const struct generator_run *r = t->run;
-    double squares = 0, loss;
+    double squares = model_trained_squares(r->m), loss;
     if (!(r->o.weight.of[INVERSION_ETA4] > 0)) return;
-    for (int64_t i = 0; i < r->m->arch->size; i++) squares += (double)r->m->theta[i] * (double)r->m->theta[i];
     record_real(record, "metrics.weights_squared", squares);
     if (!record_get_real(record, "metrics.loss.eta4", &loss) || loss < squares) return;
     record_note(record, "the stationary loss ended at %.4g and would be %.4g with every multiplier 0: these images explain nothing of the "

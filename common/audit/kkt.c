@@ -127,8 +127,8 @@ struct kkt *kkt_open(const struct model *m, const struct reduced *in, const stru
         kkt_free(k);
         return NULL;
     }
-    // Euler's identity is about all images; a share of them has that share of the sum.
-    k->scale = model_trained_squares(net) * o->share / (model_degree(m) * o->margin * (double)o->candidates);
+    // Euler's identity is about the whole network and all images; a share of them has that share of the sum.
+    k->scale = model_trained_squares(in && in->explained ? m : net) * o->share / (model_degree(m) * o->margin * (double)o->candidates);
     if (in && in->explained) w->explained = arena_take(&w->arena, (size_t)net->arch->count * sizeof(struct node *));
     build(k, squares);
     w->exec = exec_open(o->device, w->plan, pool, e);

@@ -9,7 +9,7 @@
 //     |theta - sum_ik lambda_ik grad_theta z_k(x_i)|^2 / |theta|^2
 //         + box sum max(0, x - 1, -x)^2 + floor sum max(0, -sign_ik l_ik)^2 ,     lambda = scale l ,
 //
-// small, by Adam with one second moment for each candidate, the learning rate falling by a cosine. ReLUs have the
+// small (theta less what known images explain, in later rounds), by Adam with one second moment for each candidate, the learning rate falling by a cosine. ReLUs have the
 // derivative sigmoid(s a), with s rising geometrically over the run. `scale` is Euler's identity for a network of degree
 // k: sum_ik lambda_ik z_k = |theta|^2 / k, with an assumed margin. Candidates are coordinates in the span of the first
 // layer (reduced.h) or images.
@@ -51,7 +51,7 @@ struct kkt {
     // Rows of all restarts, one after the other: [restarts][candidates].
     int64_t *y;                 // own class
     float *x, *l;               // [..][columns], [..][classes]: the best iterate of a restart that is done
-    double *residual;           // [restarts]: |residual|^2 / |theta|^2 of it; NaN before it is done
+    double *residual;           // [restarts]: |residual|^2 of it over the square of what is to explain; NaN before it is done
     double *history;            // [restarts][steps]: the same before each step; NaN before it was made
     struct progress *progress;  // NULL, or drawn
     struct kkt_engine *engine;  // private

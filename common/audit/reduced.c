@@ -147,7 +147,7 @@ static const struct arch_tensor *first_of(const struct reduced *r) {
     return arch_first_linear(r->net->arch, &(const struct arch_tensor *){NULL});
 }
 
-// What the known account for of the layers after the first: lambda_i (x) relu(B c_i), for the one that follows it.
+// What the known account for of the layer after the first: sum_i lambda_i (x) relu(B c_i), and of its bias sum_i lambda_i.
 static void explain_second(const struct reduced *r, struct reduced *p, const double *c, const double *length, const double *lambda,
                            int64_t count) {
     const struct arch_tensor *first = first_of(r), *own = first_of(p);
@@ -156,8 +156,10 @@ static void explain_second(const struct reduced *r, struct reduced *p, const dou
         const struct arch_tensor *t = &p->net->arch->param[i], *from = &r->net->arch->param[i];
         if (t == own) continue;
         if (r->explained) memcpy(p->explained + t->offset, r->explained + from->offset, (size_t)t->count * sizeof(float));
-        if (t->fixed || t->shape.rank != 2) continue;
-        for (int64_t k = 0; k < count; k++)
+        if (t->fixed) continue;
+        for (int64_t k = 0; k < count && t->shape.rank == 1; k++)  // its bias
+            for (int64_t o = 0; o < t->count; o++) p->explained[t->offset + o] += (float)(length[k] * lambda[k * t->count + o]);
+        for (int64_t k = 0; k < count && t->shape.rank == 2; k++)
             for (int64_t j = 0; j < first->shape.dim[0]; j++) {
                 double a = 0;
                 for (int64_t l = 0; l < r->columns; l++) a += b[j * r->columns + l] * c[k * r->columns + l];

@@ -52,7 +52,7 @@ const char *checkpoint_beside(const char *output, char room[CHECKPOINT_ROOM]) {
     return (size_t)snprintf(room, CHECKPOINT_ROOM, "%s.checkpoint", output) < CHECKPOINT_ROOM ? room : NULL;
 }
 
-void checkpoint_warn(const char *beside) {
-    if (beside && !access(beside, F_OK))
+void checkpoint_warn(const char *beside, const char *resume) {
+    if (beside && !access(beside, F_OK) && !(resume && out_same_file(beside, resume)))
         msg_warn("%s holds an earlier run: --resume goes on with it, and an interruption of this one replaces it", beside);
 }

@@ -32,7 +32,8 @@ bool checkpoint_take(const struct blob *b, const struct checkpoint_part *part, i
 // NULL where the output is standard output or a device, or its name too long.
 enum { CHECKPOINT_ROOM = 4096 };
 const char *checkpoint_beside(const char *output, char room[CHECKPOINT_ROOM]);
-// A warning where an earlier run is kept there, which the next interruption would replace. NULL: nothing.
-void checkpoint_warn(const char *beside);
+// A warning where an earlier run is kept there, which the next interruption would replace, unless it is the one that `resume`
+// (NULL: none) goes on with. NULL: nothing.
+void checkpoint_warn(const char *beside, const char *resume);
 
 #endif

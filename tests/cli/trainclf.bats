@@ -276,6 +276,11 @@ refuse() {  # STATUS WORD ARGUMENTS...
     trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --checkpoint "$OUT.checkpoint" -o "$BATS_TEST_TMPDIR/other.st"
     run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 -o "$OUT"
     [[ "$output" == *"model.st.checkpoint holds an earlier run: --resume goes on with it"* ]]
+    run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --resume "$BATS_TEST_TMPDIR/model.st.checkpoint" -o "$OUT"
+    [ -z "$output" ]
+    cp "$OUT.checkpoint" "$BATS_TEST_TMPDIR/apart.st"
+    run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --resume "$BATS_TEST_TMPDIR/apart.st" -o "$OUT"
+    [[ "$output" == *"holds an earlier run"* ]]
     run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 --checkpoint "$BATS_TEST_TMPDIR/named.st" -o "$OUT"
     [ -z "$output" ]
 }
@@ -356,8 +361,8 @@ END
 
 @test "training that diverges to finite weights says so, and training that does not is silent" {
     run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --lr 1000 --epochs 2 -o "$OUT"
-    [[ "$output" == *"training diverged: a loss of "*"where a model that knows nothing has 2.303"* ]]
-    [[ "$(look "$OUT" 'record["notes"]')" == *"training diverged"* ]]
+    [[ "$output" == *"training ended at a loss of "*"where a model that knows nothing has 2.303"* ]]
+    [[ "$(look "$OUT" 'record["notes"]')" == *"training ended at a loss of"* ]]
     run -0 trainclf -q -i "$DATA/train.st" --arch "$SMALL" --epochs 1 -o "$OUT"
     [ -z "$output" ]
     [ "$(look "$OUT" 'record.get("notes", [])')" = "[]" ]

@@ -175,7 +175,8 @@ void span_slice_free(struct span_slice *slice) {
 
 // ---- distances
 
-// Blocks of a fixed size, so that the products are the same bits whatever the threads.
+// Blocks of a fixed size, the last one filled up: a product of few rows may be another kernel's, with other bits, and an image is
+// to have the same whatever stands beside it.
 enum { IMAGES_PER_JOB = 256 };
 struct measuring {
     const struct span *s;
@@ -202,7 +203,7 @@ static void measure_block(void *data, long job, int worker) {
         }
         if (s->bias) rows[i * c + c - 1] = 1;
     }
-    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)n, (int)s->values, (int)c, 1, rows, (int)c, s->axis, (int)c, 0,
+    cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, IMAGES_PER_JOB, (int)s->values, (int)c, 1, rows, (int)c, s->axis, (int)c, 0,
                 part, (int)s->values);
     for (int64_t i = 0; i < n; i++) {
         double squares = 0, inside = 0, outside = 0, weighted = 0;
@@ -235,7 +236,7 @@ void span_measure(const struct span *s, int64_t rank, const struct dataset *d, c
     int64_t threads = pool_threads(pool);
     struct measuring w = {.s = s, .d = d, .index = index, .n = n, .rank = rank, .eps = ridge(s), .distance = distance,
                           .leverage = leverage};
-    w.rows = memory_take((size_t)(threads * IMAGES_PER_JOB * s->columns) * sizeof *w.rows);
+    w.rows = memory_zero((size_t)(threads * IMAGES_PER_JOB * s->columns) * sizeof *w.rows);
     w.part = memory_take((size_t)(threads * IMAGES_PER_JOB * s->values) * sizeof *w.part);
     w.image = memory_take((size_t)(threads * s->inputs) * sizeof *w.image);
     openblas_set_num_threads(1);

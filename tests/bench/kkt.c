@@ -29,9 +29,9 @@ static double step(const struct reduced *in, int threads) {
     struct kkt *k = kkt_open(in->full, in, &o, pool, &e);
     bool interrupted = false;
     if (!k) msg_fail(&e);
-    k->o.restarts = 1;  // warm
+    k->stop = 1;  // warm
     if (!kkt_run(k, &interrupted, &e)) msg_fail(&e);
-    k->o.restarts = 2;
+    k->stop = 2;
     double start = msg_clock();
     if (!kkt_run(k, &interrupted, &e)) msg_fail(&e);
     double seconds = msg_clock() - start;

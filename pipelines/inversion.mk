@@ -6,8 +6,8 @@
 #                           [SHAPE=CxHxW] [FROM=DIR] [EACH=N] [EPOCHS=N] [REST=N] [STEPS=N] [DIRECT=N] [WIDTH=N] [OUT=DIR]
 #
 # SHAPE: of synthetic drawings, such as 3x32x32 (1x28x28). FROM: where the published files of DATA are.
-# quick: one seed, a narrow generator and few steps, minutes. full: five seeds, half the published width and as many steps as
-# the losses need to settle, hours; WIDTH=64 STEPS=2000 is the published size, a day.
+# quick: one seed, a narrow generator and few steps, minutes. full: five seeds, half the published width and a
+# fifth of the steps, hours (the stationary loss still falls then); WIDTH=64 STEPS=2000 is the published size, a day.
 # EACH images of every class are trained on (5), long and in full batches with coupled L2, as an attacker hopes for: EPOCHS
 # for the generator's targets, REST for the direct attack's, which takes DIRECT steps (0: invert's own) and knows how many
 # images there were, so that the defences are not spared where the weights do not tell.

@@ -301,8 +301,10 @@ static bool fill_options(struct train_options *options, double **weight, const s
     options->optim.nesterov = o.nesterov;
     options->optim.l2 = o.l2;
     if (kind == OPTIM_ADAMW) options->optim.weight_decay = o.weight_decay;
-    if (!o.checkpoint) options->checkpoint = checkpoint_beside(o.output, beside);
-    if (!o.checkpoint) checkpoint_warn(options->checkpoint, o.resume);
+    if (!o.checkpoint) {
+        options->checkpoint = checkpoint_beside(o.output, beside);
+        checkpoint_warn(options->checkpoint, o.resume);
+    }
     options->class_weight = *weight = train_class_weights(o.class_weights, m, d, split, e);
     return !e->status && augment_parse(&options->augment, o.augment, d->height, d->width, o.seed, e);
 }

@@ -23,8 +23,8 @@ static const double NEAR = .15;       // of a slope to 0 or 1, to choose an equa
 static const double ON_KINK = .05, SETTLED = .02;  // slopes inside (0, 1), and those that are 0 or 1
 static const double NONE = .005;      // of their root mean square: pre-activations too small to have a sign
 static const double INSIDE = .9, ACTIVE = .15, SIGNS = .999, KINK = .025;
-static const double LEFT = .01;        // of `sharp`, for a row of what known images leave to be believed
-static const double TIGHT = 1e-3;      // pre-activations on kinks that vanish, over the root mean square
+static const double LEFT = .01;       // of `sharp`, for a row of what known images leave to be believed
+static const double TIGHT = 1e-3;     // pre-activations on kinks that vanish, over the root mean square
 static const double SURE = 30;        // weight of another image's dual against a kink: nearly a constraint, and yet forgiven if wrong
 static const double SAME = .98, CLOSE = .1;  // cosine of two rows, relative distance of two images of one member
 enum { KINKS = 5, SPARE = 4 };
@@ -305,16 +305,21 @@ static void certify(void *data, long job, int worker) {
 
 // ---- all of them
 
-static bool decompose(const struct certificate *c, const float *b, const float *explained, struct factors *out, struct error *e) {
+// Takes a [neurons][columns] over.
+static bool decompose(const struct certificate *c, double *a, struct factors *out, struct error *e) {
     int64_t n = c->columns, h = c->neurons;
-    double *a = memory_take((size_t)(n * h) * sizeof *a);
     *out = (struct factors){memory_zero((size_t)(n * n) * sizeof(double)), memory_zero((size_t)n * sizeof(double)),
                             memory_zero((size_t)(n * h) * sizeof(double))};
-    for (int64_t i = 0; i < n * h; i++) a[i] = (double)b[i] - (explained ? (double)explained[i] : 0);
     bool fine = svd(h, n, a, out->s, out->v, out->u, "the first layer", e);
     free(a);
     // Fewer neurons than dimensions leave the last value at zero.
     return fine && (out->s[n - 1] > 0 || error_set(e, EXIT_INPUT, "the first layer has less than %lld dimensions", (long long)n));
+}
+
+static double *widened(const float *x, size_t count) {
+    double *wide = memory_take(count * sizeof *wide);
+    for (size_t i = 0; i < count; i++) wide[i] = x[i];
+    return wide;
 }
 
 static void free_factors(struct factors *f) { free(f->u), free(f->s), free(f->v); }
@@ -465,16 +470,15 @@ struct certificate *certificate_open(const struct reduced *in, const float *cand
         t.work[i].z = t.work[i].g + unknowns * unknowns;
     }
     openblas_set_num_threads(1);
-    const float *explained = in->explained ? in->explained + first->offset : NULL;
-    bool fine = decompose(c, t.b, explained, &t.rows, e);
-    if (fine && explained) fine = decompose(c, t.b, NULL, &t.points, e);
+    bool fine = decompose(c, reduced_unexplained(in), &t.rows, e);
+    if (fine && in->explained) fine = decompose(c, widened(t.b, n * h), &t.points, e);
     else t.points = t.rows;
     if (fine) pool_run(pool, (long)count, certify, &t);
     if (fine) certificate_group(c);
     for (int i = 0; i < REFINES && fine && !out_stopping() && refine_all(&t, pool) > 0; i++) continue;
     for (int i = 0; i < threads; i++) free(t.work[i].f);
     free(t.work);
-    if (explained) free_factors(&t.points);
+    if (t.points.u != t.rows.u) free_factors(&t.points);
     free_factors(&t.rows);
     if (fine) return c;
     certificate_free(c);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "../base/arena.h"
+#include "../base/stats.h"
 #include "../engine/grad.h"
 #include "../io/record.h"
 #include "../nn/settle.h"
@@ -367,20 +368,13 @@ void kkt_gate_save(const struct kkt_gate *gate, json_t *record) {
     record_note(record, "kkt_gate: the search stopped before its end, so best and free_kinks are upper bounds");
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 void kkt_gate_pool(const struct blob *const *score, int scores, json_t *record) {
     static const char *const key[] = {"metrics.kkt_gate.given", "metrics.kkt_gate.best", "metrics.kkt_gate.free_kinks"};
     double *value = memory_take((size_t)scores * sizeof *value);
     for (size_t k = 0; k < sizeof key / sizeof *key; k++) {
         int have = 0;
         while (have < scores && record_get_real(score[have]->record, key[k], &value[have])) have++;
-        if (!have || have < scores) continue;
-        qsort(value, (size_t)scores, sizeof *value, ascending);
-        record_real(record, key[k], (value[(scores - 1) / 2] + value[scores / 2]) / 2);
+        if (scores && have == scores) record_real(record, key[k], stats_median(value, scores));
     }
     free(value);
 }

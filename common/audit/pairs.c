@@ -71,18 +71,7 @@ void pairs_save(const struct pairs *p, uint64_t seed, struct blob *b, json_t *re
     record_int(record, "metrics.identical", equal);
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double mean_of(const double *x, int64_t n) { return n ? stats_sum(x, (long)n) / (double)n : NAN; }
-
-// Of sorted values; equal infinite ones are no NaN.
-static double median_of(const double *x, int64_t n) {
-    double low = x[(n - 1) / 2], high = x[n / 2];
-    return low == high ? low : (low + high) / 2;
-}
 
 void pairs_summary(const double *value, int64_t count, uint64_t seed, json_t *record, const char *path) {
     char key[256];
@@ -96,9 +85,8 @@ void pairs_summary(const double *value, int64_t count, uint64_t seed, json_t *re
     struct interval interval = bootstrap_mean(some, finite, seed, "score/mean");
     snprintf(key, sizeof key, "%s.mean", path);
     record_estimate(record, key, mean_of(some, finite), interval);
-    qsort(all, (size_t)there, sizeof *all, ascending);
     snprintf(key, sizeof key, "%s.median", path);
-    record_real(record, key, there ? median_of(all, there) : NAN);
+    record_real(record, key, stats_median(all, (long)there));
     free(all);
     free(some);
 }

@@ -181,8 +181,7 @@ static double squares_left(const struct reduced *p) {
     return sum;
 }
 
-// The matrix [h][n] that known images have not explained yet.
-static double *unexplained(const struct reduced *r) {
+double *reduced_unexplained(const struct reduced *r) {
     const struct arch_tensor *first = first_of(r);
     double *target = memory_take((size_t)first->count * sizeof *target);
     for (int64_t i = 0; i < first->count; i++)
@@ -196,7 +195,7 @@ struct reduced *reduced_peel(const struct reduced *r, const double *c, const dou
     int64_t h = first->shape.dim[0], n = r->columns, m = n - count;
     BUG_IF(m < 1 || count < 1, "%lld of %lld images known", (long long)count, (long long)n);
     double *y = memory_take((size_t)(count * n) * sizeof *y), *d = memory_zero((size_t)(h * count) * sizeof *d);
-    double *target = unexplained(r), *value = memory_zero((size_t)n * sizeof *value), *length = memory_zero((size_t)count * sizeof *length);
+    double *target = reduced_unexplained(r), *value = memory_zero((size_t)n * sizeof *value), *length = memory_zero((size_t)count * sizeof *length);
     double *left = memory_zero((size_t)(h * n) * sizeof *left), *axis = memory_zero((size_t)(n * n) * sizeof *axis);
     double *rest = memory_take((size_t)(h * n) * sizeof *rest);
     struct reduced *p = NULL;

@@ -39,6 +39,8 @@ struct reduced *reduced_open(const struct span *s, int64_t rank, struct error *e
 // the known are not independent, or as span_slice_open. At least one column must be left.
 struct reduced *reduced_peel(const struct reduced *r, const double *c, const double *dual, const double *lambda, int64_t count,
                              struct error *e);
+// The first layer [neurons][columns] less what known images explain of it: a sum over the images looked for. free() it.
+double *reduced_unexplained(const struct reduced *r);
 void reduced_free(struct reduced *r);
 // c [n][columns] -> images [n][pixels], not clamped.
 void reduced_images(const struct reduced *r, const float *c, int64_t n, float *image);

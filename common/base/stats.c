@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
 
 #include "error.h"
 
@@ -159,4 +160,16 @@ double stats_sum(const double *x, long n) {
     for (int lane = 0; i < n; i++, lane++)
         s[lane] += x[i];
     return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double stats_median(double *x, long n) {
+    if (!n) return NAN;
+    qsort(x, (size_t)n, sizeof *x, ascending);
+    double low = x[(n - 1) / 2], high = x[n / 2];
+    return low == high ? low : (low + high) / 2;
 }

@@ -18,4 +18,7 @@ struct interval stats_clopper_pearson(long k, long n, double level);
 // Pairwise summation: error O(log n), order fixed.
 double stats_sum(const double *x, long n);
 
+// The middle value, or the mean of the middle two; sorts x. No values: NaN. Equal infinite ones are no NaN.
+double stats_median(double *x, long n);
+
 #endif

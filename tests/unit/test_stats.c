@@ -126,10 +126,20 @@ static void test_sums(void **state) {
     free(x);
 }
 
+static void test_medians(void **state) {
+    (void)state;
+    double x[] = {3, -1, 2, 10}, y[] = {INFINITY, 1, INFINITY, INFINITY};
+    assert_true(isnan(stats_median(x, 0)));
+    assert_true(stats_median(x, 1) == 3);
+    assert_true(stats_median(x, 3) == 2);
+    assert_true(stats_median(x, 4) == 2.5);
+    assert_true(stats_median(y, 4) == INFINITY);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_beta),   cmocka_unit_test(test_beta_inverse), cmocka_unit_test(test_clopper_pearson),
-        cmocka_unit_test(test_normal), cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_normal), cmocka_unit_test(test_sums), cmocka_unit_test(test_medians),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

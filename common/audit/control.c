@@ -218,9 +218,11 @@ static void find_twins(void *data, long b, int worker) {
         ncc_products(x, count, &t->members, ncc);
         for (int64_t i = 0; i < count; i++)
             for (int64_t j = 0; j < s->n; j++)
-                if (ncc[i * s->n + j] > CONTROL_TWIN && list->count++ < CONTROL_TWINS / s->o.blocks) {
-                    list->twin = memory_grow(list->twin, (size_t)list->count * sizeof *list->twin);
-                    list->twin[list->count - 1] = (struct control_twin){j, rows[from + i], ncc[i * s->n + j]};
+                if (ncc[i * s->n + j] > CONTROL_TWIN) {
+                    int64_t at = list->count++;
+                    if (at >= CONTROL_TWINS / s->o.blocks) continue;
+                    if (!(at & (at - 1))) list->twin = memory_grow(list->twin, (size_t)(at ? 2 * at : 1) * sizeof *list->twin);
+                    list->twin[at] = (struct control_twin){j, rows[from + i], ncc[i * s->n + j]};
                 }
         free(x);
     }
